@@ -1,0 +1,2 @@
+export { rmsNorm } from './rmsNorm';
+export { rmsNormBackward, rmsNormBackwardWeight } from './rmsNormBackward';

@@ -1,0 +1,8 @@
+import type { Bounds } from './types';
+
+export const SOFTMAX_ATTENTION: Bounds = { r: 1e-6, m: 1e-5, gradient: 5e-6 };
+export const LINEAR: Bounds = { r: 5e-6, m: 3e-5, gradient: 5e-5 };
+export const DELTA_RULE: Bounds = { r: 1e-5, m: 1e-4, gradient: 5e-5 };
+export const SCAN: Bounds = { r: 5e-6, m: 3e-5, gradient: 5e-5 };
+export const MOE: Bounds = { r: 1e-6, m: 1e-5, gradient: 5e-6 };
+export const NORM: Bounds = { r: 1e-6, m: 1e-5, gradient: 5e-6 };

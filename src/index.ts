@@ -1,0 +1,2 @@
+export * from './ops';
+export { type Info, info, type ReadyOptions, ready } from './runtime/ready';

@@ -1,0 +1,234 @@
+import {
+  type DataType,
+  engine,
+  getBackend,
+  getGradient,
+  getKernel,
+  registerGradient,
+  registerKernel,
+  type Tensor,
+  type TensorInfo,
+  util,
+} from '@tensorflow/tfjs-core';
+import { memoryOf, pointerTo, reserve, Scratch, type WasmBackend } from '../runtime/heap';
+import { type EntryPoints, entryPoints, type FamilyBinaries, registerFamily } from '../runtime/modules';
+import { exactValues, type ReadWrite, writeExact } from './exact';
+
+/** A tensor as the references see it: the values, widened to float64, and their shape. */
+export interface NdArray {
+  data: Float64Array;
+  shape: readonly number[];
+}
+export type Shape = readonly number[];
+type Given<I extends string, T> = { readonly [name in I]?: T };
+/** The numbers a kernel entry point takes before its range of work items. */
+type LaunchArgs<F> = F extends (...args: [...infer Args extends number[], begin: number, end: number]) => void
+  ? Args
+  : never;
+
+/** One call of a wasm kernel: pointers in, pointers out. Absent inputs are pointer 0. */
+export interface KernelCall<I extends string, A, K> {
+  input: Readonly<Record<I, number>>;
+  shape: Given<I, Shape>;
+  output: readonly number[];
+  attrs: A;
+  /** A heap view, valid until the next allocation. */
+  buffer(): ArrayBufferLike;
+  /** Scratch on the heap, 64-byte aligned, uninitialised, freed when the call ends. */
+  scratch(bytes: number): number;
+  /** Runs an entry point of the family over `items` independent work items. */
+  launch<N extends keyof K>(entry: N, items: number, ...args: LaunchArgs<K[N]>): void;
+}
+
+/** What a gradient is computed from. `dy` is zero-filled for outputs nothing depends on. */
+export interface GradientCall<I extends string, A> {
+  inputs: Given<I, Tensor>;
+  /** The saved outputs, in order (those of `saveOutputs`). */
+  outputs: readonly Tensor[];
+  dy: readonly Tensor[];
+  attrs: A;
+}
+
+export interface OpDefinition<I extends string, A, K> {
+  name: string;
+  /** Shapes of the outputs, float32 unless given as `{ shape, dtype }`. */
+  outputs(shape: Given<I, Shape>, attrs: A): readonly (Shape | { shape: Shape; dtype: DataType })[];
+  /** The WASM form. */
+  kernel(call: KernelCall<I, A, K>): void;
+  /** The textbook form, in float64. */
+  reference(inputs: Given<I, NdArray>, attrs: A): readonly ArrayLike<number>[];
+  /** Which outputs the gradient needs. */
+  saveOutputs?: readonly boolean[];
+  /** A gradient per differentiable input, as a tensor or as a function that computes it when it is asked for. */
+  gradient?(call: GradientCall<I, A>): Given<I, Tensor | (() => Tensor)>;
+}
+
+export interface Op<I extends string, A> {
+  readonly name: string;
+  reference(inputs: Given<I, NdArray>, attrs: A): readonly ArrayLike<number>[];
+  run(inputs: Given<I, Tensor>, attrs: A): Tensor[];
+}
+
+/** How attributes travel through tfjs's registry: the inputs go as an array, so their names go here. */
+interface CallAttrs<I extends string, A> {
+  names: I[];
+  attrs: A;
+}
+
+const REFERENCE = '.reference';
+let referenceMode = false;
+
+/** The same function, running the float64 references whatever the backend, in its gradients as well. */
+export function asReference<F extends (...args: never[]) => unknown>(publicFunction: F): F {
+  return ((...args: never[]) => inMode(true, () => publicFunction(...args))) as F;
+}
+
+function inMode<T>(reference: boolean, run: () => T): T {
+  const before = referenceMode;
+  referenceMode = reference;
+  try {
+    return run();
+  } finally {
+    referenceMode = before;
+  }
+}
+
+function byName<I extends string, T, U>(
+  names: readonly I[],
+  values: readonly T[],
+  map: (value: T) => U,
+): Given<I, U> {
+  const result: { [name in I]?: U } = {};
+  names.forEach((name, i) => {
+    result[name] = map(values[i]);
+  });
+  return result;
+}
+
+/** A family of kernels: its binaries become known to `ready`, its ops share their entry points. */
+export function defineFamily<K>(family: string, binaries: FamilyBinaries) {
+  registerFamily(family, binaries);
+  return <I extends string, A>(definition: OpDefinition<I, A, K>): Op<I, A> => defineOp(family, definition);
+}
+
+function defineOp<I extends string, A, K>(family: string, definition: OpDefinition<I, A, K>): Op<I, A> {
+  const { name } = definition;
+  const kernelName = `linnet.${name}`;
+
+  function outputSpecs(names: I[], inputs: readonly TensorInfo[], attrs: A) {
+    const shape = byName(names, inputs, (tensor) => tensor.shape as Shape);
+    const specs = definition
+      .outputs(shape, attrs)
+      .map((spec) => ('dtype' in spec ? spec : { shape: spec, dtype: 'float32' as DataType }));
+    return { shape, specs };
+  }
+
+  function runWasm(
+    inputs: TensorInfo[],
+    { names, attrs }: CallAttrs<I, A>,
+    backend: WasmBackend,
+  ): TensorInfo[] {
+    const { shape, specs } = outputSpecs(names, inputs, attrs);
+    const bytes = specs.reduce((sum, spec) => sum + util.sizeFromShape([...spec.shape]) * 4, 0);
+    reserve(backend, name, bytes);
+    const outputs: TensorInfo[] = [];
+    const scratch = new Scratch(backend, name);
+    try {
+      for (const spec of specs) outputs.push(backend.makeOutput([...spec.shape], spec.dtype));
+      if (bytes === 0) return outputs;
+      const kernels = entryPoints(backend, family);
+      definition.kernel({
+        // absent inputs read as undefined, which becomes pointer 0 at the call
+        input: byName(names, inputs, (tensor) => pointerTo(backend, tensor)) as Record<I, number>,
+        shape,
+        output: outputs.map((output) => pointerTo(backend, output)),
+        attrs,
+        buffer: () => memoryOf(backend).buffer,
+        scratch: (size) => scratch.take(size),
+        launch: (entry, items, ...args) => {
+          if (items > 0) (kernels as EntryPoints)[entry as string](...(args as number[]), 0, items);
+        },
+      });
+      return outputs;
+    } catch (error) {
+      for (const output of outputs) backend.disposeData(output.dataId, true);
+      throw error;
+    } finally {
+      scratch.free();
+    }
+  }
+
+  function runReference(
+    inputs: TensorInfo[],
+    { names, attrs }: CallAttrs<I, A>,
+    backend: ReadWrite,
+  ): TensorInfo[] {
+    const { specs } = outputSpecs(names, inputs, attrs);
+    const arrays = byName(names, inputs, (tensor) => ({
+      data: exactValues(tensor, backend),
+      shape: tensor.shape,
+    }));
+    const results = definition.reference(arrays, attrs);
+    return specs.map(({ shape, dtype }, i) => writeExact(backend, results[i], shape, dtype));
+  }
+
+  function gradientFor(reference: boolean) {
+    return (dy: Tensor | Tensor[], saved: Tensor[], unknownAttrs: unknown) => {
+      const { names, attrs } = unknownAttrs as CallAttrs<I, A>;
+      const inMyMode = <T>(run: () => T) => inMode(reference, run);
+      const gradients = inMyMode(() =>
+        definition.gradient!({
+          inputs: byName(names, saved.slice(0, names.length), (tensor) => tensor),
+          outputs: saved.slice(names.length),
+          dy: Array.isArray(dy) ? dy : [dy],
+          attrs,
+        }),
+      );
+      return Object.fromEntries(
+        names.map((input, i) => [
+          i,
+          () => {
+            const gradient = gradients[input] as Tensor | (() => Tensor) | undefined;
+            if (gradient === undefined)
+              throw new Error(`${name}: there is no gradient with respect to ${input}`);
+            return typeof gradient === 'function' ? inMyMode(gradient) : gradient;
+          },
+        ]),
+      );
+    };
+  }
+
+  function register(kernel: string, backendName: string, run: typeof runReference | typeof runWasm) {
+    if (getKernel(kernel, backendName) !== undefined) return;
+    registerKernel({
+      kernelName: kernel,
+      backendName,
+      kernelFunc: ({ inputs, attrs, backend }) =>
+        run(inputs as unknown as TensorInfo[], attrs as unknown as CallAttrs<I, A>, backend as never),
+    });
+    if (definition.gradient === undefined || getGradient(kernel) !== undefined) return;
+    registerGradient({
+      kernelName: kernel,
+      saveAllInputs: true,
+      outputsToSave: [...(definition.saveOutputs ?? [])],
+      gradFunc: gradientFor(kernel.endsWith(REFERENCE)),
+    });
+  }
+
+  register(kernelName, 'wasm', runWasm);
+  register(kernelName, 'cpu', runReference);
+
+  return {
+    name,
+    reference: definition.reference,
+    run(inputs, attrs) {
+      const backendName = getBackend();
+      const useReference = referenceMode || !(backendName === 'wasm' || backendName === 'cpu');
+      const kernel = useReference ? kernelName + REFERENCE : kernelName;
+      if (useReference) register(kernel, backendName, runReference);
+      const names = (Object.keys(inputs) as I[]).filter((input) => inputs[input] !== undefined);
+      const tensors = names.map((input) => inputs[input]!);
+      return engine().runKernel(kernel, tensors as never, { names, attrs } as never) as unknown as Tensor[];
+    },
+  };
+}

@@ -1,0 +1,1 @@
+export { rmsNorm } from './nn/rmsNorm';

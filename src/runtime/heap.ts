@@ -1,0 +1,77 @@
+import type { DataId, DataType, TensorInfo } from '@tensorflow/tfjs-core';
+
+/** What linnet uses of tfjs's wasm backend. */
+export interface WasmBackend {
+  wasm: {
+    asm?: { memory?: WebAssembly.Memory };
+    wasmMemory?: WebAssembly.Memory;
+    _malloc(bytes: number): number;
+    _free(pointer: number): void;
+  };
+  dataIdMap: { get(dataId: DataId): { memoryOffset: number | null } };
+  makeOutput(shape: number[], dtype: DataType): TensorInfo;
+  disposeData(dataId: DataId, force?: boolean): boolean;
+}
+
+/** The address space of a wasm32 heap. */
+const ADDRESSABLE = 2 ** 32;
+/** Allocations up to this size are left to malloc alone; larger ones are probed first. */
+const PROBE_FROM = 16 * 2 ** 20;
+/** malloc gives 8-byte alignment; scratch starts on a cache line. */
+const SCRATCH_ALIGNMENT = 64;
+
+/** The memory of a wasm backend: `wasm.asm.memory`, or `wasm.wasmMemory` in the threaded build. */
+export function memoryOf(backend: WasmBackend): WebAssembly.Memory {
+  const memory = backend.wasm?.asm?.memory ?? backend.wasm?.wasmMemory;
+  if (memory === undefined || !(memory.buffer instanceof Object)) {
+    throw new Error(
+      'linnet: cannot find the memory of the tfjs wasm backend (looked at wasm.asm.memory and wasm.wasmMemory); ' +
+        'linnet works with @tensorflow/tfjs-backend-wasm 4.22',
+    );
+  }
+  return memory;
+}
+
+function bytesOf(bytes: number): string {
+  return bytes < 2 ** 20 ? `${bytes} bytes` : `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+}
+
+/** Throws, before anything is allocated, unless `bytes` more fit on the heap. */
+export function reserve(backend: WasmBackend, op: string, bytes: number): void {
+  if (bytes < PROBE_FROM) return;
+  const pointer = bytes < ADDRESSABLE ? backend.wasm._malloc(bytes) : 0;
+  if (pointer === 0) {
+    throw new RangeError(
+      `${op}: needs ${bytesOf(bytes)} more on the wasm heap, which holds at most 4 GiB in all`,
+    );
+  }
+  backend.wasm._free(pointer);
+}
+
+export function pointerTo(backend: WasmBackend, tensor: TensorInfo): number {
+  return (backend.dataIdMap.get(tensor.dataId).memoryOffset ?? 0) >>> 0;
+}
+
+/** Scratch memory of one kernel call; `free` gives back whatever was taken. */
+export class Scratch {
+  private readonly pointers: number[] = [];
+
+  constructor(
+    private readonly backend: WasmBackend,
+    private readonly op: string,
+  ) {}
+
+  take(bytes: number): number {
+    reserve(this.backend, this.op, bytes);
+    const pointer = this.backend.wasm._malloc(bytes + SCRATCH_ALIGNMENT) >>> 0;
+    if (pointer === 0)
+      throw new RangeError(`${this.op}: the wasm heap has no room for ${bytesOf(bytes)} of scratch`);
+    this.pointers.push(pointer);
+    return Math.ceil(pointer / SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT;
+  }
+
+  free(): void {
+    for (const pointer of this.pointers) this.backend.wasm._free(pointer);
+    this.pointers.length = 0;
+  }
+}
