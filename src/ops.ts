@@ -1,1 +1,6 @@
-export { rmsNorm } from './nn/rmsNorm';
+export * from './attention';
+export * from './linear';
+export * from './moe';
+export * from './nn';
+export * from './sparse';
+export * from './ssm';

@@ -1,4 +1,9 @@
 import { asReference } from './op/define';
 import * as ops from './ops';
 
-export const rmsNorm = asReference(ops.rmsNorm);
+/** Every op under its own name, always running the float64 reference, in its gradients too. */
+const reference = Object.fromEntries(
+  Object.entries(ops).map(([name, op]) => [name, asReference(op)]),
+) as unknown as typeof ops;
+
+export const { rmsNorm } = reference;

@@ -1,0 +1,15 @@
+/** Inputs of the attention kernels; `cumulativeGate` [B,Tk,Hq] is forgettingAttention's running sum of log gates. */
+export type AttentionInput = 'q' | 'k' | 'v' | 'mask' | 'bias' | 'alibiSlopes' | 'sink' | 'cumulativeGate';
+
+export interface AttentionAttrs {
+  scale: number;
+  /** `softcap * tanh(score / softcap)`; 0 for none. */
+  softcap: number;
+  isCausal: boolean;
+  causalAlign: 'bottom-right' | 'top-left';
+  /** Keys visible left and right of the query's own position, Infinity for no limit. */
+  window: readonly [left: number, right: number] | undefined;
+  kvLengths: readonly number[] | undefined;
+  /** Boundaries of the packed sequences, queries and keys. */
+  cuSeqlens: { q: readonly number[]; k: readonly number[] } | undefined;
+}
