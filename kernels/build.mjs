@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import v8 from 'node:v8';
 import asc from 'assemblyscript/asc';
 import { checkKernelBinary } from './check.mjs';
 
@@ -67,6 +68,8 @@ async function buildFamily(family) {
   );
 }
 
+// the check compiles the binaries, and Node 20 has relaxed SIMD behind a flag
+if (process.versions.node.startsWith('20.')) v8.setFlagsFromString('--experimental-wasm-relaxed-simd');
 process.chdir(root);
 await mkdir('src/generated', { recursive: true });
 const requested = process.argv.slice(2);

@@ -1,0 +1,110 @@
+import { columnTile, rowTile } from '../core/tile';
+import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW, slot, solveTile, stateTile } from './deltaChunk';
+import { Call, layOut, loadChunk, loadState, queryOf, storeRow, storeState } from './deltaLoad';
+
+/**
+ * o and the final state of a delta rule in chunks of 16 steps, for (sequence, value head) items [begin, end).
+ * h0 and hT may be 0 (zeros, not wanted), as may g, beta, a and b where the form has none.
+ */
+export function deltaForward(
+  q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, o: usize, hT: usize,
+  offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32,
+  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, begin: i32, end: i32,
+): void {
+  const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
+  fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, H, HV, K, V, steps, scale);
+  layOut(c, call, 1, scratch + 512);
+  const size = <usize>(K * V) << 2;
+  for (let item = begin; item < end; item++) {
+    const head = item % HV;
+    const first = load<i32>(offsets + (<usize>(item / HV) << 2)) * steps;
+    const last = load<i32>(offsets + (<usize>(item / HV) << 2), 4) * steps;
+    loadState(c, call, h0 ? h0 + <usize>item * size : 0, c.state);
+    for (let at = first; at < last; at += 16) {
+      const rows = min(16, last - at);
+      loadChunk(c, call, head, at, rows);
+      prepareChunk(c);
+      for (let panel = 0; panel < c.V >> 3; panel++) {
+        readPanel(c, panel);
+        writePanel(c, panel);
+      }
+      storeOutputs(c, call, head, at, rows, o);
+    }
+    if (hT) storeState(c, call, c.state, hT + <usize>item * size);
+  }
+}
+
+export function fillCall(
+  call: Call, q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize,
+  offsets: usize, form: i32, gate: i32, sigmoid: i32,
+  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32,
+): void {
+  call.q = q;
+  call.k = k;
+  call.v = v;
+  call.g = g;
+  call.beta = beta;
+  call.a = a;
+  call.b = b;
+  call.offsets = offsets;
+  call.form = form;
+  call.gate = gate;
+  call.sigmoid = sigmoid;
+  call.H = H;
+  call.HV = HV;
+  call.K = K;
+  call.V = V;
+  call.steps = steps;
+  call.scale = scale;
+}
+
+/** E = (I - A)^-1 (U + X S + D V) of one panel. */
+export function correctPanel(c: Chunk, panel: i32): void {
+  const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
+  const e = c.values + <usize>panel * PAIR_PANEL;
+  for (let block: usize = 0; block < 4; block++) {
+    columnTile(c.full + (block << 4), ROW, state, PANEL_ROW, c.K, e + (block << 7), PANEL_ROW, true);
+  }
+  for (let block = 0; block < 4; block++) {
+    const row = c.scores + <usize>(block * 4) * ROW;
+    if (c.writes == 2) {
+      const values = e + 16 * PANEL_ROW;
+      rowTile(row + HALF, ROW, values, PANEL_ROW, block * 4 + 4, e + (<usize>block << 7), PANEL_ROW, true);
+    }
+    solveTile(row, e, block);
+  }
+}
+
+/** O = Q S + M E + N V of one panel, once E is known. */
+function readPanel(c: Chunk, panel: i32): void {
+  correctPanel(c, panel);
+  const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
+  const e = c.values + <usize>panel * PAIR_PANEL, o = c.outputs + <usize>panel * PAIR_PANEL;
+  for (let block = 0; block < 4; block++) {
+    const out = o + (<usize>block << 7), row = c.scores + <usize>(16 + block * 4) * ROW;
+    columnTile(c.full + HALF + (<usize>block << 4), ROW, state, PANEL_ROW, c.K, out, PANEL_ROW, false);
+    rowTile(row, ROW, e, PANEL_ROW, block * 4 + 4, out, PANEL_ROW, true);
+    if (c.writes == 2) rowTile(row + HALF, ROW, e + 16 * PANEL_ROW, PANEL_ROW, block * 4 + 4, out, PANEL_ROW, true);
+  }
+}
+
+/** S' = diag(w) S + B^T E + K^T V of one panel. */
+export function writePanel(c: Chunk, panel: i32): void {
+  const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
+  const values = c.values + <usize>panel * PAIR_PANEL, writes = slot(c, 4);
+  for (let k: usize = 0; k < <usize>c.K; k += 4) {
+    stateTile(writes + k * ROW, values, c.writes << 4, state + k * PANEL_ROW, c.total + (k << 2));
+  }
+}
+
+function storeOutputs(c: Chunk, call: Call, head: i32, at: i32, rows: i32, o: usize): void {
+  const V = call.V;
+  for (let i = 0; i < rows; i++) {
+    const token = queryOf(call, at + i);
+    if (token < 0) continue;
+    const to = o + (<usize>(token * call.HV + head) * <usize>V << 2);
+    for (let v = 0; v < V; v += 8) {
+      storeRow(c.outputs + <usize>(v >> 3) * PAIR_PANEL + <usize>i * PANEL_ROW, to + (<usize>v << 2), min(8, V - v));
+    }
+  }
+}

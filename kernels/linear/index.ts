@@ -1,0 +1,1 @@
+export { deltaForward } from './deltaForward';
