@@ -6,4 +6,14 @@ const reference = Object.fromEntries(
   Object.entries(ops).map(([name, op]) => [name, asReference(op)]),
 ) as unknown as typeof ops;
 
-export const { rmsNorm } = reference;
+export const {
+  comba,
+  deltaRule,
+  dplrDeltaRule,
+  gatedDeltaProduct,
+  gatedDeltaRule,
+  iplrDeltaRule,
+  kda,
+  rmsNorm,
+  rwkv7,
+} = reference;

@@ -3,7 +3,7 @@
 
 // @ts-ignore: decorator
 @inline
-function transpose4(src: usize, srcPitch: usize, dst: usize, dstPitch: usize, accumulate: bool): void {
+export function transpose4(src: usize, srcPitch: usize, dst: usize, dstPitch: usize, accumulate: bool): void {
   const r0 = v128.load(src), r1 = v128.load(src + srcPitch);
   const r2 = v128.load(src + 2 * srcPitch), r3 = v128.load(src + 3 * srcPitch);
   const t0 = v128.shuffle<f32>(r0, r1, 0, 4, 1, 5), t1 = v128.shuffle<f32>(r2, r3, 0, 4, 1, 5);

@@ -47,6 +47,8 @@ export class Chunk {
   total: usize;
   /** beta [16], after the sigmoid */
   beta: usize;
+  /** reciprocal norms of k, q and Comba's second key [3, 16] */
+  norms: usize;
   scores: usize;
   /** e | v [V/8, 32, 8] and o [V/8, 16, 8] */
   values: usize;

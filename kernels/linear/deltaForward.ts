@@ -8,11 +8,11 @@ import { Call, layOut, loadChunk, loadState, queryOf, storeRow, storeState } fro
  */
 export function deltaForward(
   q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, o: usize, hT: usize,
-  offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32,
+  offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
   H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, begin: i32, end: i32,
 ): void {
   const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
-  fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, H, HV, K, V, steps, scale);
+  fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
   layOut(c, call, 1, scratch + 512);
   const size = <usize>(K * V) << 2;
   for (let item = begin; item < end; item++) {
@@ -36,7 +36,7 @@ export function deltaForward(
 
 export function fillCall(
   call: Call, q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize,
-  offsets: usize, form: i32, gate: i32, sigmoid: i32,
+  offsets: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
   H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32,
 ): void {
   call.q = q;
@@ -50,6 +50,7 @@ export function fillCall(
   call.form = form;
   call.gate = gate;
   call.sigmoid = sigmoid;
+  call.normalize = normalize;
   call.H = H;
   call.HV = HV;
   call.K = K;

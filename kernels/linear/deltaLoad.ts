@@ -25,6 +25,8 @@ export class Call {
   form: i32;
   gate: i32;
   sigmoid: i32;
+  /** whether q, k and Comba's second key are divided by their norms */
+  normalize: i32;
   H: i32;
   HV: i32;
   K: i32;
@@ -57,7 +59,8 @@ export function layOut(c: Chunk, call: Call, slots: i32, scratch: usize): usize 
   c.blockDecay = c.decay + <usize>K * HALF;
   c.total = c.blockDecay + <usize>K * 16;
   c.beta = c.total + <usize>K * 4;
-  c.scores = c.beta + 64;
+  c.norms = c.beta + 64;
+  c.scores = c.norms + 192;
   c.state = c.scores + 32 * ROW;
   c.values = c.state + <usize>(K * V) * 4;
   c.outputs = c.values + <usize>(V >> 3) * PAIR_PANEL;
@@ -71,6 +74,7 @@ export function loadChunk(c: Chunk, call: Call, head: i32, at: i32, rows: i32): 
   const keyRow = <usize>(H * K) << 2;
   const key = (<usize>at * <usize>(H * K) + <usize>(keyHead * K)) << 2;
   loadColumns(call.k + key, keyRow, rows, K, c.keys + HALF, ROW, c.K);
+  if (call.normalize) normalizeColumns(c.keys + HALF, c.K, c.norms);
   loadQueries(c, call, keyHead, at, rows);
   loadDecay(c, call, head, at, rows);
   if (call.form == DPLR) {
@@ -78,7 +82,10 @@ export function loadChunk(c: Chunk, call: Call, head: i32, at: i32, rows: i32): 
     loadColumns(call.b + key, keyRow, rows, K, c.keys, ROW, c.K);
   } else {
     loadBeta(c, call, head, at, rows);
-    if (call.form == COMBA) loadColumns(call.a + key, keyRow, rows, K, c.reads, ROW, c.K);
+    if (call.form == COMBA) {
+      loadColumns(call.a + key, keyRow, rows, K, c.reads, ROW, c.K);
+      if (call.normalize) normalizeColumns(c.reads, c.K, c.norms + 128);
+    }
     for (let k = 0; k < c.K; k++) {
       const row = <usize>k * ROW, gates = c.decay + <usize>k * HALF;
       for (let lane: usize = 0; lane < HALF; lane += 16) {
@@ -118,11 +125,32 @@ function loadQueries(c: Chunk, call: Call, keyHead: i32, at: i32, rows: i32): vo
       }
     }
   }
+  if (call.normalize) normalizeColumns(to, c.K, c.norms + 64);
   const scale = f32x4.splat(call.scale);
   for (let k = 0; k < c.K; k++) {
     for (let lane: usize = 0; lane < HALF; lane += 16) {
       const p = to + <usize>k * ROW + lane;
       v128.store(p, f32x4.mul(scale, v128.load(p)));
+    }
+  }
+}
+
+/** Inside the square root of a norm, as flash-linear-attention has it. */
+const NORM_EPS: f32 = 1e-6;
+
+/** x [K, 16] divided by its columns' norms, whose reciprocals go to norms [16]. */
+function normalizeColumns(x: usize, K: i32, norms: usize): void {
+  for (let lane: usize = 0; lane < HALF; lane += 16) {
+    let sum = f32x4.splat(NORM_EPS);
+    for (let k = 0; k < K; k++) {
+      const value = v128.load(x + <usize>k * ROW + lane);
+      sum = f32x4.add(sum, f32x4.mul(value, value));
+    }
+    const norm = f32x4.div(f32x4.splat(1), f32x4.sqrt(sum));
+    v128.store(norms + lane, norm);
+    for (let k = 0; k < K; k++) {
+      const p = x + <usize>k * ROW + lane;
+      v128.store(p, f32x4.mul(norm, v128.load(p)));
     }
   }
 }

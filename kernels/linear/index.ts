@@ -1,1 +1,2 @@
 export { deltaForward } from './deltaForward';
+export { deltaBackward } from './deltaBackward';

@@ -1,3 +1,4 @@
+import { deltaRules } from './delta';
 import type { CatalogEntry } from './types';
 
-export const linear: CatalogEntry[] = [];
+export const linear: CatalogEntry[] = [...deltaRules];

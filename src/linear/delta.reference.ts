@@ -1,5 +1,5 @@
 import type { NdArray } from '../op/define';
-import type { DeltaAttrs, DeltaInput } from './delta';
+import { type DeltaAttrs, type DeltaInput, gradientNames } from './delta';
 
 type Inputs = { readonly [name in DeltaInput | 'dOutput' | 'dFinal']?: NdArray };
 type Gradients = { [name in DeltaInput]?: Float64Array };
@@ -97,6 +97,47 @@ function stepOf(inputs: Inputs, { form, betaSigmoid }: DeltaAttrs, { HV, K }: Si
   }
 }
 
+const NORMALIZED = ['q', 'k', 'a'] as const;
+
+function reciprocalNorm(x: Float64Array, row: number, K: number): number {
+  let sum = 1e-6;
+  for (let i = 0; i < K; i++) sum += x[row + i] ** 2;
+  return 1 / Math.sqrt(sum);
+}
+
+/** q, k and Comba's second key as x / sqrt(x.x + 1e-6). */
+function normalized(inputs: Inputs): Inputs {
+  const result: { -readonly [name in keyof Inputs]: Inputs[name] } = { ...inputs };
+  for (const name of NORMALIZED) {
+    if (inputs[name] === undefined) continue;
+    const { data, shape } = inputs[name];
+    const K = shape.at(-1)!;
+    const unit = new Float64Array(data.length);
+    for (let row = 0; row < data.length; row += K) {
+      const norm = reciprocalNorm(data, row, K);
+      for (let i = row; i < row + K; i++) unit[i] = data[i] * norm;
+    }
+    result[name] = { data: unit, shape };
+  }
+  return result;
+}
+
+/** With y = x / norm: dx = (dy - y (y . dy)) / norm, in place. */
+function normGradients(inputs: Inputs, gradients: Gradients): void {
+  for (const name of NORMALIZED) {
+    if (inputs[name] === undefined) continue;
+    const { data, shape } = inputs[name];
+    const dy = gradients[name]!;
+    const K = shape.at(-1)!;
+    for (let row = 0; row < data.length; row += K) {
+      const norm = reciprocalNorm(data, row, K);
+      let along = 0;
+      for (let i = 0; i < K; i++) along += data[row + i] * norm * dy[row + i];
+      for (let i = 0; i < K; i++) dy[row + i] = norm * (dy[row + i] - data[row + i] * norm * along);
+    }
+  }
+}
+
 function newStep(K: number): Step {
   return { w: new Float64Array(K), a: new Float64Array(K), b: new Float64Array(K), k: new Float64Array(K) };
 }
@@ -111,7 +152,8 @@ function advance(S: Float64Array, { w, a, b, k }: Step, v: Float64Array): void {
 }
 
 /** o_t = scale S_t^T q_t after the last step of every token, and the final states. */
-export function deltaReference(inputs: Inputs, attrs: DeltaAttrs): Float64Array[] {
+export function deltaReference(given: Inputs, attrs: DeltaAttrs): Float64Array[] {
+  const inputs = attrs.l2norm ? normalized(given) : given;
   const { q, v, initialState } = inputs;
   const sizes = sizesOf(inputs);
   const { H, HV, K, V } = sizes;
@@ -130,7 +172,7 @@ export function deltaReference(inputs: Inputs, attrs: DeltaAttrs): Float64Array[
         rule.forward(at, step);
         advance(S, step, v!.data.subarray(at.head * V, (at.head + 1) * V));
         if (t % steps !== steps - 1) continue;
-        const query = at.key % (H * K) + Math.floor(t / steps) * H * K;
+        const query = (at.key % (H * K)) + Math.floor(t / steps) * H * K;
         for (let i = 0; i < K; i++)
           for (let j = 0; j < V; j++) output[at.gate * V + j] += scale * q!.data[query + i] * S[i * V + j];
       }
@@ -146,15 +188,14 @@ const CHECKPOINT = 64;
  * Reverse in time, with R the gradient of S_t: R += scale q do^T, then dw = rows of R S, dk = R v, dv = R^T k,
  * db = R S^T a, da = S R^T b and R <- diag(w) R + a (b^T R), where S is S_{t-1}.
  */
-export function deltaBackwardReference(inputs: Inputs, attrs: DeltaAttrs): Float64Array[] {
+export function deltaBackwardReference(given: Inputs, attrs: DeltaAttrs): Float64Array[] {
+  const inputs = attrs.l2norm ? normalized(given) : given;
   const { q, v, initialState, dOutput, dFinal } = inputs;
   const sizes = sizesOf(inputs);
   const { H, HV, K, V } = sizes;
   const { offsets, steps, scale } = attrs;
   const rule = stepOf(inputs, attrs, sizes);
-  const names = Object.keys(inputs).filter(
-    (name) => name !== 'dOutput' && name !== 'dFinal',
-  ) as DeltaInput[];
+  const names = gradientNames(inputs);
   const gradients: Gradients = Object.fromEntries(
     names.map((name) => [name, new Float64Array(inputs[name]!.data.length)]),
   );
@@ -179,7 +220,9 @@ export function deltaBackwardReference(inputs: Inputs, attrs: DeltaAttrs): Float
         }
         return states;
       };
-      const checkpoints = [initialState?.data.slice(state, state + K * V) ?? new Float64Array(K * V)];
+      const checkpoints: Float64Array[] = [
+        initialState?.data.slice(state, state + K * V) ?? new Float64Array(K * V),
+      ];
       for (let t = first; t + CHECKPOINT < last; t += CHECKPOINT)
         checkpoints.push(statesFrom(checkpoints.at(-1)!, t, t + CHECKPOINT).at(-1)!);
 
@@ -196,6 +239,7 @@ export function deltaBackwardReference(inputs: Inputs, attrs: DeltaAttrs): Float
       if (initialState) gradients.initialState!.set(R, state);
     }
   }
+  if (attrs.l2norm) normGradients(given, gradients);
   return names.map((name) => gradients[name]!);
 
   function backwardStep(
@@ -208,7 +252,7 @@ export function deltaBackwardReference(inputs: Inputs, attrs: DeltaAttrs): Float
   ): void {
     rule.forward(at, step);
     if (t % steps === steps - 1) {
-      const query = at.key % (H * K) + Math.floor(t / steps) * H * K;
+      const query = (at.key % (H * K)) + Math.floor(t / steps) * H * K;
       for (let i = 0; i < K; i++)
         for (let j = 0; j < V; j++) {
           const dy = scale * dOutput!.data[at.gate * V + j];

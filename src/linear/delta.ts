@@ -1,7 +1,14 @@
-import type { Tensor } from '@tensorflow/tfjs-core';
 import type { KernelCall, Shape } from '../op/define';
 import { deltaBackwardReference, deltaReference } from './delta.reference';
 import { defineLinearOp } from './family';
+import { type RecurrentOptions, scaleOf, sequenceOffsets } from './recurrent';
+
+export interface DeltaRuleOptions extends RecurrentOptions {
+  /** Divides q and k by their norms, `x / sqrt(x.x + 1e-6)`; default false. */
+  useQkL2norm?: boolean;
+  /** Takes beta before its sigmoid; default false. */
+  betaSigmoid?: boolean;
+}
 
 /** The inputs of the delta rules by role: `a` is Comba's second key too. */
 export type DeltaInput = 'q' | 'k' | 'v' | 'g' | 'beta' | 'a' | 'b' | 'initialState';
@@ -16,9 +23,11 @@ export interface DeltaAttrs {
   /** Delta steps per token. */
   steps: number;
   betaSigmoid: boolean;
+  l2norm: boolean;
 }
 
 type Shapes = { readonly [name in DeltaInput]?: Shape };
+const INPUTS: DeltaInput[] = ['q', 'k', 'v', 'g', 'beta', 'a', 'b', 'initialState'];
 const FORMS = ['delta', 'comba', 'dplr'];
 
 function outputShapes({ q, v }: Shapes, { offsets, finalState }: DeltaAttrs): Shape[] {
@@ -28,7 +37,7 @@ function outputShapes({ q, v }: Shapes, { offsets, finalState }: DeltaAttrs): Sh
   return finalState ? [output, [offsets.length - 1, HV, K, V]] : [output];
 }
 
-function sizesOf({ k, v, g }: Shapes, { form, offsets, steps, betaSigmoid, scale }: DeltaAttrs) {
+function sizesOf({ k, v, g }: Shapes, { form, offsets, steps, betaSigmoid, l2norm, scale }: DeltaAttrs) {
   const [, , H, K] = k!;
   const [, , HV, V] = v!;
   const gate = g === undefined ? 0 : g.length - 2;
@@ -38,20 +47,109 @@ function sizesOf({ k, v, g }: Shapes, { form, offsets, steps, betaSigmoid, scale
     K,
     V,
     sequences: offsets.length - 1,
-    modes: [FORMS.indexOf(form), gate, betaSigmoid ? 1 : 0] as const,
+    modes: [FORMS.indexOf(form), gate, betaSigmoid ? 1 : 0, l2norm ? 1 : 0] as const,
     sizes: [H, HV, K, V, steps, scale] as const,
     Kp: (K + 7) & ~7,
     Vp: (V + 7) & ~7,
   };
 }
 
-function heapOffsets<I extends string>({ scratch, buffer }: KernelCall<I, DeltaAttrs, unknown>, offsets: readonly number[]) {
+function heapOffsets<I extends string>(
+  { scratch, buffer }: KernelCall<I, DeltaAttrs, unknown>,
+  offsets: readonly number[],
+) {
   const pointer = scratch(4 * offsets.length);
   new Int32Array(buffer(), pointer, offsets.length).set(offsets);
   return pointer;
 }
 
+/** Scratch of a chunk in floats, as `layOut` of the kernels carves it, with one or four versions of the writes. */
+function chunkFloats(Kp: number, Vp: number, slots: number): number {
+  return Kp * (4 * 32 + slots * 32 + 16 + 4 + 1) + Kp * Vp + Vp * 64 + 16 + 48 + 32 * 32;
+}
+
+/** As `layOutGradients` does. */
+function gradientFloats(Kp: number, Vp: number, chunks: number, segment: number): number {
+  const states = 1 + Math.ceil(chunks / segment) + (segment > 1 ? segment : 0);
+  return Kp * (3 * 32 + 16 + 1 + 8) + Vp * 64 + states * Kp * Vp + chunks * Vp * 16 + 32 * 8 + 32 * 32 + 64;
+}
+
+/** Above this many bytes of states before every chunk, only every `segment`-th is kept. */
+const KEPT_STATES = 16 * 2 ** 20;
+
+function segmentsOf(Kp: number, Vp: number, offsets: readonly number[], steps: number) {
+  let longest = 1;
+  for (let n = 0; n + 1 < offsets.length; n++) longest = Math.max(longest, offsets[n + 1] - offsets[n]);
+  const chunks = Math.ceil((longest * steps) / 16);
+  const segment = chunks * Kp * Vp * 4 <= KEPT_STATES ? 1 : Math.ceil(Math.sqrt(chunks));
+  return { chunks, segment };
+}
+
+/** The options of a call, checked, as the kernels take them. */
+export function deltaAttrs(
+  op: string,
+  form: DeltaAttrs['form'],
+  options: RecurrentOptions & { useQkL2norm?: boolean; betaSigmoid?: boolean },
+  { B, T, K }: { B: number; T: number; K: number },
+  steps = 1,
+): DeltaAttrs {
+  const offsets = sequenceOffsets(op, options.cuSeqlens, B, T);
+  return {
+    form,
+    scale: scaleOf(op, options.scale, K),
+    finalState: options.outputFinalState === true,
+    offsets,
+    steps,
+    betaSigmoid: options.betaSigmoid === true,
+    l2norm: options.useQkL2norm === true,
+  };
+}
+
+/** A delta rule under its own name: the chunked kernels, the float64 reference and the gradient. */
 export function defineDelta(name: string) {
+  const backward = defineLinearOp<DeltaInput | 'dOutput' | 'dFinal', DeltaAttrs>({
+    name: `${name}Backward`,
+    outputs: (shapes) => gradientNames(shapes).map((input) => shapes[input]!),
+    kernel: (call) => {
+      const { input, shape, output, attrs, scratch, launch } = call;
+      const { H, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
+      const { chunks, segment } = segmentsOf(Kp, Vp, attrs.offsets, attrs.steps);
+      const names = gradientNames(shape);
+      const gradient = (wanted: DeltaInput) => output[names.indexOf(wanted)] ?? 0;
+      const offsets = heapOffsets(call, attrs.offsets);
+      const work = scratch(768 + 4 * (chunkFloats(Kp, Vp, 4) + gradientFloats(Kp, Vp, chunks, segment)));
+      launch(
+        'deltaBackward',
+        sequences * H,
+        input.q,
+        input.k,
+        input.v,
+        input.g,
+        input.beta,
+        input.a,
+        input.b,
+        input.initialState,
+        input.dOutput,
+        input.dFinal,
+        gradient('q'),
+        gradient('k'),
+        gradient('v'),
+        gradient('g'),
+        gradient('beta'),
+        gradient('a'),
+        gradient('b'),
+        gradient('initialState'),
+        offsets,
+        work,
+        ...modes,
+        ...sizes,
+        segment,
+        chunks,
+      );
+    },
+    reference: deltaBackwardReference,
+  });
+
   return defineLinearOp<DeltaInput, DeltaAttrs>({
     name,
     outputs: outputShapes,
@@ -59,7 +157,7 @@ export function defineDelta(name: string) {
       const { input, shape, output, attrs, scratch, launch } = call;
       const { HV, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
       const offsets = heapOffsets(call, attrs.offsets);
-      const work = scratch(512 + 4 * (Kp * 200 + Kp * Vp + Vp * 64 + 1100));
+      const work = scratch(512 + 4 * chunkFloats(Kp, Vp, 1));
       launch(
         'deltaForward',
         sequences * HV,
@@ -80,5 +178,14 @@ export function defineDelta(name: string) {
       );
     },
     reference: deltaReference,
+    gradient: ({ inputs, dy, attrs }) => {
+      const gradients = backward.run({ ...inputs, dOutput: dy[0], dFinal: dy[1] }, attrs);
+      return Object.fromEntries(gradientNames(inputs).map((input, i) => [input, gradients[i]]));
+    },
   });
+}
+
+/** The inputs a call has, in the order of their gradients. */
+export function gradientNames(inputs: { readonly [name in DeltaInput]?: unknown }): DeltaInput[] {
+  return INPUTS.filter((input) => inputs[input] !== undefined);
 }

@@ -1,1 +1,10 @@
-export {};
+export { comba } from './comba';
+export type { DeltaRuleOptions } from './delta';
+export { deltaRule } from './deltaRule';
+export { dplrDeltaRule } from './dplrDeltaRule';
+export { type GatedDeltaProductOptions, gatedDeltaProduct } from './gatedDeltaProduct';
+export { gatedDeltaRule } from './gatedDeltaRule';
+export { iplrDeltaRule } from './iplrDeltaRule';
+export { kda } from './kda';
+export type { Recurrent, RecurrentOptions } from './recurrent';
+export { rwkv7 } from './rwkv7';

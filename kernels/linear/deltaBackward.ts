@@ -1,0 +1,582 @@
+import { fma } from '../core/exp';
+import { sumLanes } from '../core/reduce';
+import { columnTile, rowTile } from '../core/tile';
+import { storeColumns, transpose4 } from '../core/transpose';
+import {
+  Chunk, earlier, exclusive, following, HALF, inclusive, later, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW, slot,
+  stateTile, TOKENS_PANEL,
+} from './deltaChunk';
+import { correctPanel, fillCall, writePanel } from './deltaForward';
+import {
+  Call, COMBA, DPLR, layOut, loadChunk, loadPanels, loadState, queryOf, SCALAR_GATE, storeRow, storeState, VECTOR_GATE,
+} from './deltaLoad';
+
+// With Z the gradient of the right-hand side of (I - A) E = U + X S + D V and dS' that of the state after the chunk,
+//
+//   (I - A)^T Z = M^T dO + B dS',   dX = Z S^T, dQ = dO S^T, dB = E dS'^T, dK = V dS'^T,
+//   dA = Z E^T, dD = Z V^T, dM = dO E^T, dN = dO V^T,   dS = diag(w) dS' + X^T Z + Q^T dO.
+//
+// E of every chunk is kept from a first pass over the sequence; the state before a chunk is kept at every
+// `segment`-th chunk and computed again from E for those between.
+
+@unmanaged
+class Gradients {
+  q: usize;
+  k: usize;
+  v: usize;
+  g: usize;
+  beta: usize;
+  a: usize;
+  b: usize;
+  dO: usize;
+  /** x | q and b | k [K, 32]; first decayed to the chunk's bounds, at the end of the inputs themselves */
+  reads: usize;
+  keys: usize;
+  written: usize;
+  /** of log w [K, 16] */
+  decay: usize;
+  /** log of the decay up to the current block [K] */
+  total: usize;
+  /** of x | q of one block through the scores against earlier blocks [K, 8], and those scores' columns [32, 8] */
+  cross: usize;
+  packed: usize;
+  scores: usize;
+  /** diagonals of the scores of one block: 7 vectors for b, 7 for k */
+  diagonals: usize;
+  /** z | do and e | v [V, 32] */
+  readsT: usize;
+  valuesT: usize;
+  state: usize;
+  /** E of all chunks, states before the first chunk of every segment and before every chunk of one */
+  kept: usize;
+  checkpoints: usize;
+  states: usize;
+}
+
+/** Gradients of all inputs for (sequence, key head) items [begin, end); those of absent inputs have pointer 0. */
+export function deltaBackward(
+  q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, dO: usize, dhT: usize,
+  dq: usize, dk: usize, dv: usize, dg: usize, dbeta: usize, da: usize, db: usize, dh0: usize,
+  offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
+  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, segment: i32, chunks: i32, begin: i32, end: i32,
+): void {
+  const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
+  const d = changetype<Gradients>(scratch + 512);
+  fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
+  layOutGradients(d, c, layOut(c, call, 4, scratch + 768), segment, chunks);
+  d.q = dq;
+  d.k = dk;
+  d.v = dv;
+  d.g = dg;
+  d.beta = dbeta;
+  d.a = da;
+  d.b = db;
+  d.dO = dO;
+  const size = <usize>(K * V) << 2, group = HV / H, ownState = c.state;
+  for (let item = begin; item < end; item++) {
+    const sequence = item / H;
+    const first = load<i32>(offsets + (<usize>sequence << 2)) * steps;
+    const last = load<i32>(offsets + (<usize>sequence << 2), 4) * steps;
+    const count = (last - first + 15) >> 4;
+    for (let member = 0; member < group; member++) {
+      const head = (item % H) * group + member;
+      const state = <usize>(sequence * HV + head) * size;
+      c.state = ownState;
+      loadState(c, call, h0 ? h0 + state : 0, c.state);
+      for (let i = 0; i < count; i++) {
+        if (i % segment == 0) copyState(c, c.state, checkpoint(d, c, i / segment));
+        chunkForward(c, call, head, first, last, i);
+        keepCorrections(c, d, i);
+      }
+      loadState(c, call, dhT ? dhT + state : 0, d.state);
+      for (let s = (count - 1) / segment; s >= 0 && count > 0; s--) {
+        const from = s * segment, to = min(count, from + segment);
+        if (segment > 1) replay(c, call, d, head, first, last, from, to, checkpoint(d, c, s), ownState);
+        for (let i = to - 1; i >= from; i--) {
+          c.state = segment > 1 ? stateOf(d, c, i - from) : checkpoint(d, c, s);
+          const at = first + (i << 4), rows = min(16, last - at);
+          loadChunk(c, call, head, at, rows);
+          prepareChunk(c);
+          restoreCorrections(c, d, i);
+          chunkBackward(c, call, d, head, at, rows);
+          storeGradients(c, call, d, head, at, rows, member > 0);
+        }
+      }
+      if (dh0) storeState(c, call, d.state, dh0 + state);
+    }
+  }
+}
+
+function layOutGradients(d: Gradients, c: Chunk, scratch: usize, segment: i32, chunks: i32): void {
+  const rows = <usize>c.K * ROW, columns = <usize>c.V * ROW, state = <usize>(c.K * c.V) << 2;
+  d.reads = scratch;
+  d.keys = d.reads + rows;
+  d.written = d.keys + rows;
+  d.decay = d.written + rows;
+  d.total = d.decay + <usize>c.K * HALF;
+  d.cross = d.total + <usize>c.K * 4;
+  d.packed = d.cross + <usize>c.K * PANEL_ROW;
+  d.scores = d.packed + 32 * PANEL_ROW;
+  d.diagonals = d.scores + 32 * ROW;
+  d.readsT = d.diagonals + 256;
+  d.valuesT = d.readsT + columns;
+  d.state = d.valuesT + columns;
+  d.kept = d.state + state;
+  d.checkpoints = d.kept + <usize>chunks * <usize>(c.V >> 3) * TOKENS_PANEL;
+  d.states = d.checkpoints + <usize>((chunks + segment - 1) / segment) * state;
+}
+
+// @ts-ignore: decorator
+@inline
+function checkpoint(d: Gradients, c: Chunk, i: i32): usize {
+  return d.checkpoints + <usize>i * (<usize>(c.K * c.V) << 2);
+}
+// @ts-ignore: decorator
+@inline
+function stateOf(d: Gradients, c: Chunk, i: i32): usize {
+  return d.states + <usize>i * (<usize>(c.K * c.V) << 2);
+}
+// @ts-ignore: decorator
+@inline
+function copyState(c: Chunk, from: usize, to: usize): void {
+  memory.copy(to, from, <usize>(c.K * c.V) << 2);
+}
+
+function chunkForward(c: Chunk, call: Call, head: i32, first: i32, last: i32, i: i32): void {
+  const at = first + (i << 4);
+  loadChunk(c, call, head, at, min(16, last - at));
+  prepareChunk(c);
+  for (let panel = 0; panel < c.V >> 3; panel++) {
+    correctPanel(c, panel);
+    writePanel(c, panel);
+  }
+}
+
+function keepCorrections(c: Chunk, d: Gradients, i: i32): void {
+  const panels = c.V >> 3;
+  for (let panel = 0; panel < panels; panel++) {
+    const kept = d.kept + <usize>(i * panels + panel) * TOKENS_PANEL;
+    memory.copy(kept, c.values + <usize>panel * PAIR_PANEL, TOKENS_PANEL);
+  }
+}
+
+function restoreCorrections(c: Chunk, d: Gradients, i: i32): void {
+  const panels = c.V >> 3;
+  for (let panel = 0; panel < panels; panel++) {
+    const kept = d.kept + <usize>(i * panels + panel) * TOKENS_PANEL;
+    memory.copy(c.values + <usize>panel * PAIR_PANEL, kept, TOKENS_PANEL);
+  }
+}
+
+/** The states before the chunks [from, to) of one segment. */
+function replay(
+  c: Chunk, call: Call, d: Gradients, head: i32, first: i32, last: i32, from: i32, to: i32, start: usize, ownState: usize,
+): void {
+  c.state = ownState;
+  copyState(c, start, c.state);
+  for (let i = from; i < to; i++) {
+    copyState(c, c.state, stateOf(d, c, i - from));
+    const at = first + (i << 4);
+    loadChunk(c, call, head, at, min(16, last - at));
+    prepareChunk(c);
+    restoreCorrections(c, d, i);
+    for (let panel = 0; panel < c.V >> 3; panel++) writePanel(c, panel);
+  }
+}
+
+/** From dO and dS' to the gradients of the loaded chunk's reads, keys and decays, and dS. */
+function chunkBackward(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, rows: i32): void {
+  loadOutputGradients(c, call, d, head, at, rows);
+  for (let panel = 0; panel < c.V >> 3; panel++) {
+    solveTransposed(c, d, panel);
+    storeValueGradients(c, call, d, panel, head, at, rows);
+    transposePanel(c.outputs, d.readsT, panel, 8);
+    transposePanel(c.values, d.valuesT, panel, c.writes << 2);
+  }
+  stateProducts(c, d);
+  scoreGradients(c, d);
+  if (call.gate) totalGradients(c, d);
+  const columns = c.V >> 3;
+  for (let panel = 0; panel < columns; panel++) {
+    const state = d.state + <usize>panel * (<usize>c.K * PANEL_ROW), zdo = c.outputs + <usize>panel * PAIR_PANEL;
+    for (let k: usize = 0; k < <usize>c.K; k += 4) {
+      stateTile(c.full + k * ROW, zdo, 32, state + k * PANEL_ROW, c.total + (k << 2));
+    }
+  }
+  for (let block = 3; block >= 0; block--) {
+    diagonalsOf(c, d, block);
+    if (block > 0) crossReads(c, d, block);
+    blockGradients(c, d, block, call.gate != 0);
+    if (block > 0) crossWrites(c, d, block);
+  }
+}
+
+/** dO goes to the lower half of the output panels; steps that are not read have none. */
+function loadOutputGradients(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, rows: i32): void {
+  const V = call.V, pitch = <usize>(call.HV * V) << 2, own = <usize>(head * V) << 2;
+  if (call.steps == 1) {
+    loadPanels(d.dO + <usize>at * pitch + own, pitch, rows, V, c.outputs + TOKENS_PANEL);
+    return;
+  }
+  for (let panel = 0; panel < c.V >> 3; panel++) {
+    const to = c.outputs + <usize>panel * PAIR_PANEL + TOKENS_PANEL;
+    for (let i = 0; i < 16; i++) {
+      const token = i < rows ? queryOf(call, at + i) : -1;
+      for (let j = 0; j < 8; j++) {
+        const v = panel * 8 + j;
+        const here = token >= 0 && v < V;
+        const x: f32 = here ? load<f32>(d.dO + <usize>token * pitch + own + (<usize>v << 2)) : 0;
+        store<f32>(to + <usize>i * PANEL_ROW + (<usize>j << 2), x);
+      }
+    }
+  }
+}
+
+/** (I - A)^T Z = M^T dO + B dS' of one panel, Z in the upper half of the output panel. */
+function solveTransposed(c: Chunk, d: Gradients, panel: i32): void {
+  const z = c.outputs + <usize>panel * PAIR_PANEL, dO = z + TOKENS_PANEL;
+  writtenGradients(c, d, panel, 0, z);
+  for (let block = 3; block >= 0; block--) {
+    const a = c.scores + <usize>block * 4 * ROW + (<usize>block << 4), tile = z + (<usize>block << 7);
+    if (block < 3) columnTile(a + 4 * ROW, ROW, tile + 128, PANEL_ROW, 12 - block * 4, tile, PANEL_ROW, true);
+    for (let i: usize = 3; i > 0; i--) {
+      const z0 = v128.load(tile + i * PANEL_ROW), z1 = v128.load(tile + i * PANEL_ROW, 16);
+      for (let j: usize = 0; j < i; j++) {
+        const x = v128.load32_splat(a + i * ROW + (j << 2)), to = tile + j * PANEL_ROW;
+        v128.store(to, fma(x, z0, v128.load(to)));
+        v128.store(to, fma(x, z1, v128.load(to, 16)), 16);
+      }
+    }
+  }
+}
+
+/** What b (write 0) or k (write 1) has written: W dS' + (scores of q)^T dO */
+// @ts-ignore: decorator
+@inline
+function writtenGradients(c: Chunk, d: Gradients, panel: i32, write: usize, to: usize): void {
+  const state = d.state + <usize>panel * (<usize>c.K * PANEL_ROW);
+  const dO = c.outputs + <usize>panel * PAIR_PANEL + TOKENS_PANEL;
+  for (let block: usize = 0; block < 4; block++) {
+    const tile = to + (block << 7), column = write * HALF + (block << 4);
+    columnTile(slot(c, 4) + column, ROW, state, PANEL_ROW, c.K, tile, PANEL_ROW, false);
+    const scores = c.scores + (16 + block * 4) * ROW + column;
+    columnTile(scores, ROW, dO + (block << 7), PANEL_ROW, 16 - <i32>block * 4, tile, PANEL_ROW, true);
+  }
+}
+
+/** dV is Z, or with a second write K dS' + N^T dO + D^T Z, which takes the place of V once that has been turned over. */
+function storeValueGradients(c: Chunk, call: Call, d: Gradients, panel: i32, head: i32, at: i32, rows: i32): void {
+  const z = c.outputs + <usize>panel * PAIR_PANEL;
+  let from = z;
+  if (c.writes == 2) {
+    from = d.packed;
+    writtenGradients(c, d, panel, 1, from);
+    for (let block: usize = 0; block < 4; block++) {
+      const scores = c.scores + block * 4 * ROW + HALF + (block << 4);
+      columnTile(scores, ROW, z + (block << 7), PANEL_ROW, 16 - <i32>block * 4, from + (block << 7), PANEL_ROW, true);
+    }
+  }
+  const V = call.V, v = panel << 3;
+  for (let i = 0; i < rows; i++) {
+    const to = d.v + (<usize>((at + i) * call.HV + head) * <usize>V + <usize>v << 2);
+    storeRow(from + <usize>i * PANEL_ROW, to, min(8, V - v));
+  }
+}
+
+/** Panel [4 blocks, 8] -> rows 8 panel .. 8 panel + 7 of [V, 32] */
+function transposePanel(from: usize, to: usize, panel: i32, blocks: i32): void {
+  const src = from + <usize>panel * PAIR_PANEL, dst = to + <usize>panel * (8 * ROW);
+  for (let block: usize = 0; block < <usize>blocks; block++) {
+    transpose4(src + (block << 7), PANEL_ROW, dst + (block << 4), ROW, false);
+    transpose4(src + (block << 7) + 16, PANEL_ROW, dst + 4 * ROW + (block << 4), ROW, false);
+  }
+}
+
+/** dX | dQ = S [Z | dO]^T and dB | dK = dS' [E | V]^T, channels as rows. */
+function stateProducts(c: Chunk, d: Gradients): void {
+  const panel = <usize>c.K * PANEL_ROW;
+  for (let k: usize = 0; k < <usize>c.K; k += 4) {
+    const row = k * PANEL_ROW;
+    for (let column: usize = 0; column < ROW; column += 32) {
+      panelTile(c.state + row, panel, d.readsT + column, c.V >> 3, d.reads + k * ROW + column);
+    }
+    for (let column: usize = 0; column < <usize>c.writes * HALF; column += 32) {
+      panelTile(d.state + row, panel, d.valuesT + column, c.V >> 3, d.keys + k * ROW + column);
+    }
+  }
+}
+
+/** C [4, 8] = rows of a state times B [V, 8]; C and B have rows of 32. */
+// @ts-ignore: decorator
+@inline
+function panelTile(a: usize, panel: usize, b: usize, panels: i32, c: usize): void {
+  const zero = f32x4.splat(0);
+  let c00 = zero, c01 = zero, c10 = zero, c11 = zero, c20 = zero, c21 = zero, c30 = zero, c31 = zero;
+  let pb = b, row = a;
+  for (let p = panels; p > 0; p--) {
+    for (let pa = row, end = row + PANEL_ROW; pa < end; pa += 4) {
+      const b0 = v128.load(pb), b1 = v128.load(pb, 16);
+      let x = v128.load32_splat(pa);
+      c00 = fma(x, b0, c00); c01 = fma(x, b1, c01);
+      x = v128.load32_splat(pa, 32);
+      c10 = fma(x, b0, c10); c11 = fma(x, b1, c11);
+      x = v128.load32_splat(pa, 64);
+      c20 = fma(x, b0, c20); c21 = fma(x, b1, c21);
+      x = v128.load32_splat(pa, 96);
+      c30 = fma(x, b0, c30); c31 = fma(x, b1, c31);
+      pb += ROW;
+    }
+    row += panel;
+  }
+  v128.store(c, c00); v128.store(c, c01, 16); v128.store(c, c10, 128); v128.store(c, c11, 144);
+  v128.store(c, c20, 256); v128.store(c, c21, 272); v128.store(c, c30, 384); v128.store(c, c31, 400);
+}
+
+/** dA, dD, dM, dN where they are wanted: on and below the diagonal blocks. */
+function scoreGradients(c: Chunk, d: Gradients): void {
+  for (let read: usize = 0; read < 2; read++) {
+    for (let block: usize = 0; block < 4; block++) {
+      const rows = d.scores + (read * 16 + block * 4) * ROW, from = d.readsT + read * HALF + (block << 4);
+      for (let write: usize = 0; write < <usize>c.writes; write++) {
+        for (let column: usize = 0; column <= block << 4; column += 32) {
+          const to = write * HALF + column;
+          columnTile(from, ROW, d.valuesT + to, ROW, c.V, rows + to, ROW, false);
+        }
+      }
+    }
+  }
+}
+
+/** Of the log of the whole chunk's decay: w times the sum over v of S dS'. */
+function totalGradients(c: Chunk, d: Gradients): void {
+  const panel = <usize>c.K * PANEL_ROW;
+  for (let k: usize = 0; k < <usize>c.K; k++) {
+    let sum = f32x4.splat(0);
+    for (let p: usize = 0; p < <usize>c.V >> 3; p++) {
+      const at = p * panel + k * PANEL_ROW;
+      sum = fma(v128.load(c.state + at), v128.load(d.state + at), sum);
+      sum = fma(v128.load(c.state + at, 16), v128.load(d.state + at, 16), sum);
+    }
+    store<f32>(d.total + (k << 2), load<f32>(c.total + (k << 2)) * sumLanes(sum));
+  }
+}
+
+/** Diagonal n of the score gradients of a block, lane i from row i and column i - n: x1 x2 x3 q0 q1 q2 q3 per write. */
+function diagonalsOf(c: Chunk, d: Gradients, block: i32): void {
+  memory.fill(d.diagonals, 0, 256);
+  for (let write = 0; write < c.writes; write++) {
+    const from = d.scores + <usize>block * 4 * ROW + <usize>write * HALF + (<usize>block << 4);
+    const to = d.diagonals + <usize>write * 112;
+    for (let i = 0; i < 4; i++) {
+      for (let n = 0; n <= i; n++) {
+        const at = from + <usize>i * ROW + (<usize>(i - n) << 2), lane = <usize>i << 2;
+        if (n > 0) store<f32>(to + (<usize>(n - 1) << 4) + lane, load<f32>(at));
+        store<f32>(to + (<usize>(n + 3) << 4) + lane, load<f32>(at + 16 * ROW));
+      }
+    }
+  }
+}
+
+/** cross [K, 8] = gradients of x | q of `block`, decayed within it, through its scores against earlier blocks. */
+function crossReads(c: Chunk, d: Gradients, block: i32): void {
+  const rows = d.scores + <usize>block * 4 * ROW;
+  for (let write: usize = 0; write < <usize>c.writes; write++) {
+    for (let before: usize = 0; before < <usize>block; before++) {
+      const from = rows + write * HALF + (before << 4), to = d.packed + (write * 16 + before * 4) * PANEL_ROW;
+      transpose4(from, ROW, to, PANEL_ROW, false);
+      transpose4(from + 16 * ROW, ROW, to + 16, PANEL_ROW, false);
+    }
+  }
+  const writes = slot(c, block);
+  for (let k: usize = 0; k < <usize>c.K; k += 4) {
+    const to = d.cross + k * PANEL_ROW;
+    rowTile(writes + k * ROW, ROW, d.packed, PANEL_ROW, block << 2, to, PANEL_ROW, false);
+    if (c.writes == 2) {
+      rowTile(writes + k * ROW + HALF, ROW, d.packed + TOKENS_PANEL, PANEL_ROW, block << 2, to, PANEL_ROW, true);
+    }
+  }
+}
+
+/** Adds to the gradients of the earlier blocks' writes what `block` has read of them. */
+function crossWrites(c: Chunk, d: Gradients, block: i32): void {
+  const rows = d.scores + <usize>block * 4 * ROW, lane = <usize>block << 4;
+  for (let k: usize = 0; k < <usize>c.K; k += 4) {
+    const reads = c.local + k * ROW + lane;
+    for (let write: usize = 0; write < <usize>c.writes; write++) {
+      for (let column: usize = 0; column < lane; column += 32) {
+        const at = write * HALF + column, to = d.keys + k * ROW + at;
+        rowTile(reads, ROW, rows + at, ROW, 4, to, ROW, true);
+        rowTile(reads + HALF, ROW, rows + 16 * ROW + at, ROW, 4, to, ROW, true);
+      }
+    }
+  }
+}
+
+/** Lane i of the result sums lanes i..3. */
+// @ts-ignore: decorator
+@inline
+function sumFollowing(x: v128): v128 {
+  const pairs = f32x4.add(x, earlier(x));
+  return f32x4.add(pairs, v128.shuffle<f32>(pairs, f32x4.splat(0), 2, 3, 4, 5));
+}
+/** Lane i of the result sums lanes 0..i. */
+// @ts-ignore: decorator
+@inline
+function sumPreceding(x: v128): v128 {
+  const pairs = f32x4.add(x, later(x));
+  return f32x4.add(pairs, v128.shuffle<f32>(f32x4.splat(0), pairs, 2, 3, 4, 5));
+}
+
+/** Gradients of x, q, b, k and log w of the tokens of `block`, of the decays that carry others past it. */
+function blockGradients(c: Chunk, d: Gradients, block: i32, gated: bool): void {
+  const lane = <usize>block << 4, past = slot(c, block + 1);
+  for (let k: usize = 0; k < <usize>c.K; k++) {
+    const row = k * ROW, decays = c.blockDecay + (k << 4);
+    const w = v128.load(c.decay + k * HALF + lane);
+    const upTo = inclusive(w), before = exclusive(upTo), after = following(w);
+    const x = v128.load(c.reads + row + lane), q = v128.load(c.reads + row + lane, 64);
+    const localX = v128.load(c.local + row + lane), localQ = v128.load(c.local + row + lane, 64);
+    let start: f32 = 1;
+    for (let i = 0; i < block; i++) start *= load<f32>(decays + (<usize>i << 2));
+    let dX = f32x4.mul(f32x4.splat(start), v128.load(d.reads + row + lane));
+    let dQ = f32x4.mul(f32x4.splat(start), v128.load(d.reads + row + lane, 64));
+    const entering = fma(localX, dX, f32x4.mul(localQ, dQ));
+    if (block > 0) {
+      dX = f32x4.add(dX, v128.load(d.cross + k * PANEL_ROW));
+      dQ = f32x4.add(dQ, v128.load(d.cross + k * PANEL_ROW, 16));
+    }
+    // decays from the block's start to its tokens
+    let logs = sumFollowing(fma(localQ, dQ, earlier(f32x4.mul(localX, dX))));
+    dX = f32x4.mul(before, dX);
+    dQ = f32x4.mul(upTo, dQ);
+    let dW = f32x4.splat(0), leaving = f32x4.splat(0), passing = f32x4.splat(0);
+    for (let write: usize = 0; write < <usize>c.writes; write++) {
+      const at = row + write * HALF + lane, n = d.diagonals + write * 112;
+      const own = v128.load(c.keys + at), dOwn = f32x4.mul(after, v128.load(d.keys + at));
+      leaving = fma(own, dOwn, leaving);
+      const b1 = later(own), c1 = f32x4.mul(w, b1);
+      const b2 = later(c1), c2 = f32x4.mul(w, b2);
+      const b3 = later(c2), c3 = f32x4.mul(w, b3);
+      const x1 = v128.load(n), x2 = v128.load(n, 16), x3 = v128.load(n, 32);
+      const q0 = v128.load(n, 48), q1 = v128.load(n, 64), q2 = v128.load(n, 80), q3 = v128.load(n, 96);
+      dX = fma(x1, b1, fma(x2, b2, fma(x3, b3, dX)));
+      dQ = fma(q0, own, fma(q1, c1, fma(q2, c2, fma(q3, c3, dQ))));
+      let dc = f32x4.mul(q, q3);
+      dW = fma(b3, dc, dW);
+      dc = fma(q, q2, earlier(fma(x, x3, f32x4.mul(w, dc))));
+      dW = fma(b2, dc, dW);
+      dc = fma(q, q1, earlier(fma(x, x2, f32x4.mul(w, dc))));
+      dW = fma(b1, dc, dW);
+      dc = fma(q, q0, earlier(fma(x, x1, f32x4.mul(w, dc))));
+      v128.store(d.written + at, f32x4.add(dOwn, dc));
+      const through = v128.load32_splat(decays + lane / 4);
+      for (let i: usize = 0; i < lane; i += 16) {
+        const other = row + write * HALF + i, carried = v128.load(d.keys + other);
+        if (gated) passing = fma(v128.load(past + other), carried, passing);
+        v128.store(d.keys + other, f32x4.mul(through, carried));
+      }
+    }
+    v128.store(d.reads + row + lane, dX);
+    v128.store(d.reads + row + lane, dQ, 64);
+    if (!gated) continue;
+    logs = fma(w, dW, f32x4.add(logs, sumPreceding(later(leaving))));
+    const total = load<f32>(d.total + (k << 2));
+    logs = f32x4.add(logs, f32x4.splat(total + sumLanes(passing)));
+    store<f32>(d.total + (k << 2), total + sumLanes(entering));
+    v128.store(d.decay + k * HALF + lane, logs);
+  }
+}
+
+/** From the gradients of x, b and log w to those of the op's own inputs, into its tensors. */
+function storeGradients(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, rows: i32, add: bool): void {
+  const H = call.H, HV = call.HV, K = call.K, keyHead = head / (HV / H);
+  const pitch = <usize>(H * K) << 2, key = <usize>at * pitch + (<usize>(keyHead * K) << 2);
+  if (call.form == DPLR) {
+    storeColumns(d.reads, ROW, rows, K, d.a + key, pitch, add);
+    storeColumns(d.written, ROW, rows, K, d.b + key, pitch, add);
+  } else {
+    deltaGradients(c, call, d, head, at, rows);
+    if (call.normalize) {
+      normGradients(c, d.written + HALF, c.keys + HALF, c.norms, 1);
+      normGradients(c, d.reads + HALF, c.reads + HALF, c.norms + 64, 1 / (call.scale * call.scale));
+      if (call.form == COMBA) normGradients(c, d.reads, c.reads, c.norms + 128, 1);
+    }
+    if (call.form == COMBA) storeColumns(d.reads, ROW, rows, K, d.a + key, pitch, add);
+  }
+  storeColumns(d.written + HALF, ROW, rows, K, d.k + key, pitch, add);
+  storeQueryGradients(c, call, d, keyHead, at, rows, add);
+  if (call.gate == VECTOR_GATE) {
+    const own = <usize>(at * HV + head) * <usize>K << 2;
+    storeColumns(d.decay, HALF, rows, K, d.g + own, <usize>(HV * K) << 2, false);
+  } else if (call.gate == SCALAR_GATE) {
+    for (let i = 0; i < rows; i++) {
+      if ((at + i) % call.steps != 0) continue;
+      let sum: f32 = 0;
+      for (let k = 0; k < K; k++) sum += load<f32>(d.decay + <usize>k * HALF + (<usize>i << 2));
+      store<f32>(d.g + (<usize>((at + i) / call.steps * HV + head) << 2), sum);
+    }
+  }
+}
+
+/** x = -w k (or -p) and b = beta k: dk in place of the second write's, dp in that of x, dbeta stored. */
+function deltaGradients(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, rows: i32): void {
+  for (let lane: usize = 0; lane < HALF; lane += 16) {
+    const beta = v128.load(c.beta + lane);
+    let dBeta = f32x4.splat(0);
+    for (let k: usize = 0; k < <usize>c.K; k++) {
+      const row = k * ROW + lane, gates = k * HALF + lane;
+      const own = v128.load(c.keys + row, 64), dB = v128.load(d.written + row), dX = v128.load(d.reads + row);
+      dBeta = fma(own, dB, dBeta);
+      let dK = f32x4.mul(beta, dB);
+      if (call.form == COMBA) v128.store(d.reads + row, f32x4.neg(dX));
+      else {
+        dK = f32x4.sub(dK, f32x4.mul(v128.load(c.decay + gates), dX));
+        v128.store(d.decay + gates, fma(v128.load(c.reads + row), dX, v128.load(d.decay + gates)));
+      }
+      v128.store(d.written + row, dK, 64);
+    }
+    if (call.sigmoid) dBeta = f32x4.mul(dBeta, f32x4.mul(beta, f32x4.sub(f32x4.splat(1), beta)));
+    v128.store(d.diagonals + lane, dBeta);
+  }
+  for (let i = 0; i < rows; i++) {
+    store<f32>(d.beta + (<usize>((at + i) * call.HV + head) << 2), load<f32>(d.diagonals + (<usize>i << 2)));
+  }
+}
+
+/** With y = unit vectors (times the root of 1 / share) and dy their gradient: dx = (dy - share y (y . dy)) / norm. */
+function normGradients(c: Chunk, dy: usize, y: usize, norms: usize, share: f32): void {
+  for (let lane: usize = 0; lane < HALF; lane += 16) {
+    let along = f32x4.splat(0);
+    for (let k: usize = 0; k < <usize>c.K; k++) {
+      along = fma(v128.load(y + k * ROW + lane), v128.load(dy + k * ROW + lane), along);
+    }
+    along = f32x4.mul(f32x4.splat(share), along);
+    const norm = v128.load(norms + lane);
+    for (let k: usize = 0; k < <usize>c.K; k++) {
+      const p = dy + k * ROW + lane;
+      const across = f32x4.sub(v128.load(p), f32x4.mul(along, v128.load(y + k * ROW + lane)));
+      v128.store(p, f32x4.mul(norm, across));
+    }
+  }
+}
+
+function storeQueryGradients(c: Chunk, call: Call, d: Gradients, keyHead: i32, at: i32, rows: i32, add: bool): void {
+  const H = call.H, K = call.K, pitch = <usize>(H * K) << 2, own = <usize>(keyHead * K) << 2;
+  const scale = f32x4.splat(call.scale), from = d.reads + HALF;
+  for (let k: usize = 0; k < <usize>c.K; k++) {
+    for (let p = from + k * ROW, end = p + HALF; p < end; p += 16) v128.store(p, f32x4.mul(scale, v128.load(p)));
+  }
+  if (call.steps == 1) {
+    storeColumns(from, ROW, rows, K, d.q + <usize>at * pitch + own, pitch, add);
+    return;
+  }
+  for (let i = 0; i < rows; i++) {
+    const token = queryOf(call, at + i);
+    if (token < 0) continue;
+    for (let k = 0; k < K; k++) {
+      const to = d.q + <usize>token * pitch + own + (<usize>k << 2);
+      const x = load<f32>(from + <usize>k * ROW + (<usize>i << 2));
+      store<f32>(to, add ? load<f32>(to) + x : x);
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { checkMultiple, checkShapes } from '../tensor/shape';
+import { type DeltaRuleOptions, defineDelta, deltaAttrs } from './delta';
+import { type Recurrent, recurrentResult } from './recurrent';
+
+const op = defineDelta('comba');
+
+/**
+ * Comba: a gated delta rule that reads its error through a second key, from the state before its decay:
+ * `S_t = exp(g_t) S_{t-1} + beta_t k_t (v_t - S_{t-1}^T p_t)^T`, `o_t = scale S_t^T q_t`.
+ *
+ * @param q `[B, T, H, K]`
+ * @param k `[B, T, H, K]`, of unit norm unless `useQkL2norm`
+ * @param v `[B, T, HV, V]`, HV a multiple of H: value head h has key head `h / (HV / H)`, rounded down
+ * @param p `[B, T, H, K]`, the key that reads; of unit norm unless `useQkL2norm`, which divides it by its norm too
+ * @param g `[B, T, HV]`, log decay
+ * @param beta `[B, T, HV]`, step sizes in [0, 1]
+ * @param options.scale multiplies the output; default `K ** -0.5`
+ * @param options.initialState `[N, HV, K, V]`, zeros by default
+ * @param options.outputFinalState returns `{ output, finalState }` instead of the output alone
+ * @param options.cuSeqlens bounds of sequences packed along T, with B = 1
+ * @param options.useQkL2norm divides q and k by their norms; default false
+ * @param options.betaSigmoid takes beta before its sigmoid; default false
+ * @returns `[B, T, HV, V]`
+ * @throws TypeError, RangeError for a wrong dtype or shape
+ * @see Hu et al., "Comba: Improving Bilinear RNNs with Closed-loop Control"
+ */
+export function comba(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  p: Tensor,
+  g: Tensor,
+  beta: Tensor,
+  options: DeltaRuleOptions & { outputFinalState: true },
+): Recurrent;
+export function comba(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  p: Tensor,
+  g: Tensor,
+  beta: Tensor,
+  options?: DeltaRuleOptions,
+): Tensor;
+export function comba(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  p: Tensor,
+  g: Tensor,
+  beta: Tensor,
+  options: DeltaRuleOptions = {},
+): Tensor | Recurrent {
+  const sizes = checkShapes('comba', [
+    ['q', q, 'B T H K'],
+    ['k', k, 'B T H K'],
+    ['v', v, 'B T HV V'],
+    ['p', p, 'B T H K'],
+    ['g', g, 'B T HV'],
+    ['beta', beta, 'B T HV'],
+  ]);
+  checkMultiple('comba', 'HV', sizes.HV, 'H', sizes.H);
+  const attrs = deltaAttrs('comba', 'comba', options, sizes);
+  const { initialState } = options;
+  checkShapes('comba', [
+    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
+  ]);
+  return recurrentResult(op.run({ q, k, v, g, beta, a: p, initialState }, attrs));
+}
