@@ -12,8 +12,10 @@ export const {
   dplrDeltaRule,
   gatedDeltaProduct,
   gatedDeltaRule,
+  gatedOjaRule,
   iplrDeltaRule,
   kda,
+  kdaGate,
   rmsNorm,
   rwkv7,
 } = reference;

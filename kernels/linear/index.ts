@@ -1,2 +1,4 @@
 export { deltaForward } from './deltaForward';
 export { deltaBackward } from './deltaBackward';
+export { kdaGate, kdaGateBackward } from './kdaGate';
+export { gatedOjaRule, gatedOjaRuleBackward } from './oja';

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Recurrent, RecurrentOptions } from '../linear';
-import { DELTA_RULE } from './bounds';
+import { DELTA_RULE, LINEAR } from './bounds';
 import type { Case, CatalogEntry, InputSpec, Ops, Tensors } from './types';
 
 interface Sizes {
@@ -23,6 +23,8 @@ function inputsOf({ B = 1, T, H, HV = H, K, V }: Sizes, S = T) {
     b: { shape: [B, S, H, K], scale: 0.2 },
     g: { shape: [B, T, HV], draw: 'logSigmoid' },
     gk: { shape: [B, T, HV, K], draw: 'logSigmoid' },
+    unitV: { shape: [B, S, HV, V], draw: 'unit' },
+    gv: { shape: [B, T, HV, V], draw: 'logSigmoid' },
     beta: { shape: [B, S, HV], draw: 'sigmoid' },
     logits: { shape: [B, S, HV] },
     state: { shape: [B, HV, K, V] },
@@ -254,5 +256,59 @@ export const deltaRules: CatalogEntry[] = [
     cases: generalizedCases('gk', (ops, { q, k, v, a, b, gk }, options) =>
       ops.rwkv7(q, gk, k, v, a, b, options),
     ),
+  },
+  {
+    name: 'gatedOjaRule',
+    family: 'linear',
+    summary: 'Gated Oja rule: the delta rule with keys and values exchanged',
+    paper: {
+      title: 'Simplified neuron model as a principal component analyzer',
+      url: 'https://doi.org/10.1007/BF00275687',
+    },
+    bounds: DELTA_RULE,
+    cases: [
+      {
+        id: 'B2-T19-H2-K8-V8',
+        inputs: pick(inputsOf(SMALL), 'q', 'k', 'unitV', 'gv', 'beta'),
+        call: (ops, { q, k, unitV, gv, beta }) => ops.gatedOjaRule(q, k, unitV, gv, beta),
+      },
+      {
+        id: 'T21-K5-V11-state-norm',
+        inputs: pick(inputsOf({ ...ODD, H: 2, HV: 2 }), 'q', 'k', 'unitV', 'gv', 'beta', 'state'),
+        call: (ops, { q, k, unitV, gv, beta, state }) => {
+          const options = { initialState: state, useQL2norm: true, useKL2norm: true } as const;
+          const result = ops.gatedOjaRule(q, k, unitV, gv, beta, { ...options, outputFinalState: true });
+          return [result.output, result.finalState];
+        },
+      },
+      {
+        id: 'T23-packed',
+        inputs: pick(inputsOf(PACKED), 'q', 'k', 'unitV', 'gv', 'beta'),
+        call: (ops, { q, k, unitV, gv, beta }) =>
+          ops.gatedOjaRule(q, k, unitV, gv, beta, { cuSeqlens: BOUNDS }),
+      },
+    ],
+  },
+  {
+    name: 'kdaGate',
+    family: 'linear',
+    summary: 'Log decay of Kimi delta attention',
+    paper: {
+      title: 'Kimi Linear: An Expressive, Efficient Attention Architecture',
+      url: 'https://arxiv.org/abs/2510.26692',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'T9-H3-K8',
+        inputs: { g: { shape: [1, 9, 3, 8], scale: 4 }, aLog: { shape: [3] }, dtBias: { shape: [24] } },
+        call: (ops, { g, aLog, dtBias }) => ops.kdaGate(g, aLog, dtBias),
+      },
+      {
+        id: 'B2-T5-K7-bounded-plain',
+        inputs: { g: { shape: [2, 5, 2, 7] }, aLog: { shape: [2] } },
+        call: (ops, { g, aLog }) => ops.kdaGate(g, aLog, undefined, { lowerBound: -5 }),
+      },
+    ],
   },
 ];

@@ -54,8 +54,9 @@ function sizesOf({ k, v, g }: Shapes, { form, offsets, steps, betaSigmoid, l2nor
   };
 }
 
-function heapOffsets<I extends string>(
-  { scratch, buffer }: KernelCall<I, DeltaAttrs, unknown>,
+/** The bounds of the sequences on the heap, int32. */
+export function heapOffsets(
+  { scratch, buffer }: Pick<KernelCall<string, never, never>, 'scratch' | 'buffer'>,
   offsets: readonly number[],
 ) {
   const pointer = scratch(4 * offsets.length);
