@@ -136,7 +136,7 @@ function loadQueries(c: Chunk, call: Call, keyHead: i32, at: i32, rows: i32): vo
 }
 
 /** Inside the square root of a norm, as flash-linear-attention has it. */
-const NORM_EPS: f32 = 1e-6;
+export const NORM_EPS: f32 = 1e-6;
 
 /** x [K, 16] divided by its columns' norms, whose reciprocals go to norms [16]. */
 function normalizeColumns(x: usize, K: i32, norms: usize): void {
