@@ -1,3 +1,268 @@
-import type { CatalogEntry } from './types';
+import { matMul, softmax } from '@tensorflow/tfjs-core';
+import { MOE } from './bounds';
+import type { CatalogEntry, InputSpec } from './types';
 
-export const moe: CatalogEntry[] = [];
+const SPARSE_MOE = {
+  title: 'Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer',
+  url: 'https://arxiv.org/abs/1701.06538',
+};
+
+/** Stacked weights of E experts, D to F to M, as linear layers or the other way round. */
+function expertSpecs(E: number, D: number, F1: number, F: number, M: number, inOut = false) {
+  return {
+    gateUp: { shape: inOut ? [E, D, F1] : [E, F1, D], scale: 0.4 } as InputSpec,
+    down: { shape: inOut ? [E, F, M] : [E, M, F], scale: 0.4 } as InputSpec,
+  };
+}
+
+export const moe: CatalogEntry[] = [
+  {
+    name: 'routerLogits',
+    family: 'moe',
+    summary: 'Scores of tokens for experts',
+    paper: SPARSE_MOE,
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N70-D37-E9-bias',
+        inputs: { hidden: { shape: [2, 35, 37] }, weight: { shape: [9, 37] }, bias: { shape: [9] } },
+        call: (ops, { hidden, weight, bias }) => ops.routerLogits(hidden, weight, bias),
+      },
+      {
+        id: 'N2-D8-E4',
+        inputs: { hidden: { shape: [2, 8] }, weight: { shape: [4, 8] } },
+        call: (ops, { hidden, weight }) => ops.routerLogits(hidden, weight),
+        naive: ({ hidden, weight }) => matMul(hidden, weight, false, true),
+      },
+    ],
+  },
+  {
+    name: 'topkRouting',
+    family: 'moe',
+    summary: 'The best experts of every token and their weights',
+    paper: SPARSE_MOE,
+    bounds: MOE,
+    cases: [
+      {
+        id: 'mixtral-E8-k2',
+        inputs: { logits: { shape: [2, 9, 8] } },
+        call: (ops, { logits }) => {
+          const { weights, indices } = ops.topkRouting(logits, { topK: 2, normTopkProb: true });
+          return [weights, indices];
+        },
+      },
+      {
+        id: 'olmoe-E13-k5',
+        inputs: { logits: { shape: [11, 13] } },
+        call: (ops, { logits }) => {
+          const { weights, indices } = ops.topkRouting(logits, { topK: 5 });
+          return [weights, indices];
+        },
+      },
+      {
+        id: 'gpt-oss-E6-k4',
+        inputs: { logits: { shape: [7, 6], scale: 3 } },
+        call: (ops, { logits }) => {
+          const { weights, indices } = ops.topkRouting(logits, { topK: 4, softmaxAfterTopK: true });
+          return [weights, indices];
+        },
+      },
+      {
+        id: 'deepseek-v3-E16-k4',
+        inputs: { logits: { shape: [9, 16] }, correctionBias: { shape: [16], scale: 0.2 } },
+        differentiable: ['logits'],
+        call: (ops, { logits, correctionBias }) => {
+          const { weights, indices } = ops.topkRouting(logits, {
+            topK: 4,
+            scoring: 'sigmoid',
+            normTopkProb: true,
+            correctionBias,
+            numGroups: 4,
+            topkGroups: 2,
+            routedScalingFactor: 2.5,
+          });
+          return [weights, indices];
+        },
+      },
+      {
+        id: 'all-E5-max-of-groups',
+        inputs: { logits: { shape: [6, 15] } },
+        call: (ops, { logits }) => {
+          const { weights, indices } = ops.topkRouting(logits, {
+            topK: 5,
+            numGroups: 3,
+            topkGroups: 1,
+            groupScore: 'max',
+          });
+          return [weights, indices];
+        },
+      },
+    ],
+  },
+  {
+    name: 'routingWeights',
+    family: 'moe',
+    summary: 'Weights of experts chosen by any rule',
+    paper: SPARSE_MOE,
+    bounds: MOE,
+    cases: [
+      {
+        id: 'softmax-all-E3',
+        inputs: {
+          logits: { shape: [2, 3] },
+          indices: { shape: [2, 3], dtype: 'int32', values: [0, 1, 2, 0, 1, 2] },
+        },
+        call: (ops, { logits, indices }) => ops.routingWeights(logits, indices),
+        naive: ({ logits }) => softmax(logits),
+      },
+      {
+        id: 'relu-normalised',
+        inputs: {
+          logits: { shape: [3, 6], shift: 0.5 },
+          indices: { shape: [3, 3], dtype: 'int32', values: [5, 1, 0, 2, -1, 3, -1, -1, -1] },
+        },
+        call: (ops, { logits, indices }) =>
+          ops.routingWeights(logits, indices, {
+            scoring: 'relu',
+            normTopkProb: true,
+            routedScalingFactor: 3,
+          }),
+      },
+      {
+        id: 'sigmoid',
+        inputs: {
+          logits: { shape: [3, 6] },
+          indices: { shape: [3, 2], dtype: 'int32', values: [5, 1, 2, -1, 0, 4] },
+        },
+        call: (ops, { logits, indices }) => ops.routingWeights(logits, indices, { scoring: 'sigmoid' }),
+      },
+      {
+        id: 'chosen-softmax',
+        inputs: {
+          logits: { shape: [3, 6] },
+          indices: { shape: [3, 3], dtype: 'int32', values: [5, 1, -1, 2, -1, 3, -1, -1, -1] },
+        },
+        call: (ops, { logits, indices }) => ops.routingWeights(logits, indices, { scoring: 'chosenSoftmax' }),
+      },
+    ],
+  },
+  {
+    name: 'groupedMatMul',
+    family: 'moe',
+    summary: 'Products of groups of rows with a matrix each',
+    paper: {
+      title: 'MegaBlocks: Efficient Sparse Training with Mixture-of-Experts',
+      url: 'https://arxiv.org/abs/2211.15841',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'S154-E4-D20-F36',
+        inputs: { x: { shape: [154, 20] }, weights: { shape: [4, 20, 36] } },
+        call: (ops, { x, weights }) => ops.groupedMatMul(x, weights, [9, 0, 144, 1]),
+      },
+      {
+        id: 'S12-E3-D7-F5-transposed-bias',
+        inputs: { x: { shape: [12, 7] }, weights: { shape: [3, 5, 7] }, bias: { shape: [3, 5] } },
+        call: (ops, { x, weights, bias }) =>
+          ops.groupedMatMul(x, weights, [2, 6, 4], { transposeWeights: true, bias }),
+      },
+      {
+        id: 'S4-E1-D3-F1',
+        inputs: { x: { shape: [4, 3] }, weights: { shape: [1, 3, 1] } },
+        call: (ops, { x, weights }) => ops.groupedMatMul(x, weights, [4]),
+      },
+    ],
+  },
+  {
+    name: 'moeMlp',
+    family: 'moe',
+    summary: 'A layer of expert networks over routed tokens',
+    paper: SPARSE_MOE,
+    bounds: MOE,
+    cases: [
+      {
+        id: 'swiglu-N13-D8-F12-E4-k2',
+        inputs: {
+          hidden: { shape: [13, 8] },
+          ...expertSpecs(4, 8, 24, 12, 8),
+          weights: { shape: [13, 2], draw: 'sigmoid' },
+          indices: {
+            shape: [13, 2],
+            dtype: 'int32',
+            values: [0, 1, 1, 3, 3, 1, 1, 0, 1, 3, 0, 1, 3, 1, 1, 3, 1, 0, 0, 1, 1, 3, -1, 1, -1, -1],
+          },
+          residual: { shape: [13, 8] },
+        },
+        call: (ops, { hidden, gateUp, down, weights, indices, residual }) =>
+          ops.moeMlp(hidden, { gateUp, down }, { weights, indices }, { residual }),
+      },
+      {
+        id: 'gpt-oss-N6-D6-F10-E3-k2',
+        inputs: {
+          hidden: { shape: [2, 3, 6], scale: 2 },
+          ...expertSpecs(3, 6, 20, 10, 6, true),
+          gateUpBias: { shape: [3, 20] },
+          downBias: { shape: [3, 6] },
+          weights: { shape: [2, 3, 2], draw: 'sigmoid' },
+          indices: { shape: [2, 3, 2], dtype: 'int32', values: [0, 1, 1, 2, 0, 1, 2, 1, 1, 0, 1, 2] },
+        },
+        call: (ops, { hidden, weights, indices, ...experts }) =>
+          ops.moeMlp(
+            hidden,
+            experts as never,
+            { weights, indices },
+            {
+              activation: 'swigluOss',
+              limit: 2,
+            },
+          ),
+      },
+      {
+        id: 'geglu-shared-N5-D7-F5-M3-E2',
+        inputs: {
+          hidden: { shape: [5, 7] },
+          ...expertSpecs(2, 7, 10, 5, 3),
+          weights: { shape: [5, 1], draw: 'sigmoid' },
+          indices: { shape: [5, 1], dtype: 'int32', values: [1, 1, 0, 1, 1] },
+          sharedGateUp: { shape: [8, 7] },
+          sharedDown: { shape: [3, 4] },
+          sharedWeight: { shape: [5, 1], draw: 'sigmoid' },
+        },
+        call: (
+          ops,
+          { hidden, gateUp, down, weights, indices, sharedGateUp, sharedDown, sharedWeight: weight },
+        ) =>
+          ops.moeMlp(
+            hidden,
+            { gateUp, down },
+            { weights, indices },
+            { activation: 'geglu', shared: { gateUp: sharedGateUp, down: sharedDown, weight } },
+          ),
+      },
+      {
+        id: 'geluTanh-experts-choose-E3-C4',
+        inputs: {
+          hidden: { shape: [6, 5] },
+          ...expertSpecs(3, 5, 9, 9, 5),
+          gateUpBias: { shape: [3, 9] },
+          weights: { shape: [3, 4], draw: 'sigmoid' },
+          tokens: { shape: [3, 4], dtype: 'int32', values: [0, 3, 5, 2, 3, -1, 3, 0, 4, 5, 0, 3] },
+        },
+        call: (ops, { hidden, gateUp, down, gateUpBias, weights, tokens }) =>
+          ops.moeMlp(hidden, { gateUp, down, gateUpBias }, { weights, tokens }, { activation: 'geluTanh' }),
+      },
+      {
+        id: 'relu-inOut-N3',
+        inputs: {
+          hidden: { shape: [3, 4] },
+          ...expertSpecs(2, 4, 6, 6, 4, true),
+          weights: { shape: [3, 1], draw: 'sigmoid' },
+          indices: { shape: [3, 1], dtype: 'int32', values: [1, 1, 1] },
+        },
+        call: (ops, { hidden, gateUp, down, weights, indices }) =>
+          ops.moeMlp(hidden, { gateUp, down }, { weights, indices }, { activation: 'relu', layout: 'inOut' }),
+      },
+    ],
+  },
+];

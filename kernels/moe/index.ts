@@ -1,0 +1,4 @@
+export { groupedMatMul, groupedOuter, groupedSum } from './groupedMatMul';
+export { moeActivationBackward, moeCombine, moeMlp, moeSlotWeights } from './moeMlp';
+export { routingWeights, routingWeightsBackward, topkRouting } from './topkRouting';
+export { columnTiles, halfTile, rowTiles } from './panel';

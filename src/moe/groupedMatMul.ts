@@ -1,0 +1,159 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { checkShapes } from '../tensor/shape';
+import { defineMoeOp } from './family';
+import { groupedMatMulBackwardReference, groupedMatMulReference } from './groupedMatMul.reference';
+import { blocksOfSizes, offsetsOf, upload } from './plan';
+
+export interface GroupedMatMulOptions {
+  /** Weights are `[E, F, D]`, as linear layers store them, instead of `[E, D, F]`; default false. */
+  transposeWeights?: boolean;
+  /** `[E, F]`, added to the rows of each group. */
+  bias?: Tensor;
+}
+export interface GroupedMatMulAttrs {
+  groupSizes: readonly number[];
+  transposed: boolean;
+}
+type Input = 'x' | 'weights' | 'bias';
+type Shapes = { readonly [name in Input]?: readonly number[] };
+
+function sizesOf({ x, weights }: Shapes, { transposed }: GroupedMatMulAttrs) {
+  return { K: x!.at(-1)!, N: weights!.at(transposed ? -2 : -1)! };
+}
+
+/** Strides in bytes of W(n, k), from input k to output n. */
+function strides(K: number, N: number, transposed: boolean): [row: number, step: number] {
+  return transposed ? [4 * K, 4] : [4, 4 * N];
+}
+
+export function productScratch(K: number, N: number): number {
+  return 512 * (K + N) + 64 * K;
+}
+export function outerScratch(M: number): number {
+  return 512 * (M + 12) + 128;
+}
+
+export const groupedMatMulOp = defineMoeOp<Input, GroupedMatMulAttrs>({
+  name: 'groupedMatMul',
+  outputs: (shape, attrs) => [[...shape.x!.slice(0, -1), sizesOf(shape, attrs).N]],
+  kernel: (call) => {
+    const { input, output, attrs, shape, scratch, launch } = call;
+    const { K, N } = sizesOf(shape, attrs);
+    const blocks = blocksOfSizes(attrs.groupSizes);
+    launch(
+      'groupedMatMul',
+      blocks.length / 3,
+      input.x,
+      0,
+      input.weights,
+      ...strides(K, N, attrs.transposed),
+      input.bias,
+      output[0],
+      upload(call, blocks),
+      scratch(productScratch(K, N)),
+      K,
+      N,
+    );
+  },
+  reference: groupedMatMulReference,
+  gradient: ({ inputs, dy, attrs }) => {
+    const [dx, dweights, dbias] = backward.run({ ...inputs, dy: dy[0] }, attrs);
+    return { x: dx, weights: dweights, bias: dbias };
+  },
+});
+
+const backward = defineMoeOp<Input | 'dy', GroupedMatMulAttrs>({
+  name: 'groupedMatMulBackward',
+  outputs: ({ x, weights, bias }) => [x!, weights!, bias ?? [0]],
+  kernel: (call) => {
+    const { input, output, attrs, shape, scratch, launch } = call;
+    const { K, N } = sizesOf(shape, attrs);
+    const { groupSizes, transposed } = attrs;
+    const blocks = blocksOfSizes(groupSizes);
+    const [row, step] = strides(K, N, transposed);
+    launch(
+      'groupedMatMul',
+      blocks.length / 3,
+      input.dy,
+      0,
+      input.weights,
+      step,
+      row,
+      0,
+      output[0],
+      upload(call, blocks),
+      scratch(productScratch(N, K)),
+      N,
+      K,
+    );
+    const offsets = upload(call, offsetsOf(groupSizes));
+    const [a, b] = transposed ? [input.dy, input.x] : [input.x, input.dy];
+    const [rows, columns] = transposed ? [N, K] : [K, N];
+    launch(
+      'groupedOuter',
+      groupSizes.length,
+      a,
+      0,
+      b,
+      0,
+      output[1],
+      offsets,
+      scratch(outerScratch(rows)),
+      rows,
+      columns,
+    );
+    if (shape.bias) launch('groupedSum', groupSizes.length, input.dy, 0, 0, output[2], offsets, N);
+  },
+  reference: groupedMatMulBackwardReference,
+});
+
+function checkedSizes(
+  groupSizes: readonly number[] | Int32Array | Tensor,
+  E: number,
+  rows: number,
+): readonly number[] {
+  if ('dataId' in groupSizes) checkShapes('groupedMatMul', [['groupSizes', groupSizes, `${E}`, 'int32']]);
+  const sizes = Array.from('dataId' in groupSizes ? (groupSizes.dataSync() as Int32Array) : groupSizes);
+  if (sizes.length !== E) {
+    throw new RangeError(
+      `groupedMatMul: groupSizes has ${sizes.length} sizes; expected ${E} (E from weights)`,
+    );
+  }
+  sizes.forEach((size, e) => {
+    if (!(Number.isInteger(size) && size >= 0)) {
+      throw new RangeError(`groupedMatMul: groupSizes[${e}] is ${size}; expected a count of rows`);
+    }
+  });
+  const sum = sizes.reduce((a, b) => a + b, 0);
+  if (sum !== rows) {
+    throw new RangeError(`groupedMatMul: groupSizes sum to ${sum}; expected ${rows} (rows of x)`);
+  }
+  return sizes;
+}
+
+/**
+ * Products of consecutive groups of rows with a matrix each: `y_i = x_i W_e (+ b_e)` for the rows i of group e. Groups
+ * without rows cost nothing.
+ *
+ * @param x `[S, D]`, the rows of group 0 first
+ * @param weights `[E, D, F]`, or `[E, F, D]` with `transposeWeights`
+ * @param groupSizes rows of each group, `[E]`: numbers or an int32 tensor; their sum is S
+ * @returns `[S, F]`
+ * @throws TypeError, RangeError for a wrong dtype, shape or sizes that do not add up
+ * @see Gale et al., "MegaBlocks: Efficient Sparse Training with Mixture-of-Experts"
+ */
+export function groupedMatMul(
+  x: Tensor,
+  weights: Tensor,
+  groupSizes: readonly number[] | Int32Array | Tensor,
+  options: GroupedMatMulOptions = {},
+): Tensor {
+  const { transposeWeights = false, bias } = options;
+  const { E, S } = checkShapes('groupedMatMul', [
+    ['x', x, 'S D'],
+    ['weights', weights, transposeWeights ? 'E F D' : 'E D F'],
+    ['bias', bias, 'E F'],
+  ]);
+  const attrs = { groupSizes: checkedSizes(groupSizes, E, S), transposed: transposeWeights };
+  return groupedMatMulOp.run({ x, weights, bias }, attrs)[0];
+}

@@ -1,0 +1,31 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { checkShapes } from '../tensor/shape';
+import { groupedMatMulOp } from './groupedMatMul';
+
+/**
+ * Scores of every token for every expert: `logits = hidden weight^T + bias`, a linear layer whose gradient needs nothing
+ * but linnet.
+ *
+ * @param hidden `[..., D]`
+ * @param weight `[E, D]`
+ * @param bias `[E]`, or undefined for none
+ * @returns `[..., E]`
+ * @throws TypeError, RangeError for a wrong dtype or shape
+ */
+export function routerLogits(hidden: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  checkShapes('routerLogits', [
+    ['hidden', hidden, `${leadingAxes(hidden)} D`.trim()],
+    ['weight', weight, 'E D'],
+    ['bias', bias, 'E'],
+  ]);
+  const rows = hidden.shape.slice(0, -1).reduce((n, size) => n * size, 1);
+  return groupedMatMulOp.run(
+    { x: hidden, weights: weight, bias },
+    { groupSizes: [rows], transposed: true },
+  )[0];
+}
+
+/** Names for all axes but the last, of any number of them. */
+export function leadingAxes(tensor: Tensor): string {
+  return Array.from({ length: Math.max(1, tensor.shape?.length ?? 1) - 1 }, (_, i) => `N${i}`).join(' ');
+}
