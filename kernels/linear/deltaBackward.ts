@@ -3,12 +3,12 @@ import { sumLanes } from '../core/reduce';
 import { columnTile, rowTile } from '../core/tile';
 import { storeColumns, transpose4 } from '../core/transpose';
 import {
-  Chunk, earlier, exclusive, following, HALF, inclusive, later, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW, slot,
-  stateTile, TOKENS_PANEL,
+  Chunk, earlier, exclusive, following, HALF, inclusive, later, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW,
+  SCALAR_GATE, slot, stateTile, TOKENS_PANEL, VECTOR_GATE,
 } from './deltaChunk';
 import { correctPanel, fillCall, writePanel } from './deltaForward';
 import {
-  Call, COMBA, DPLR, layOut, loadChunk, loadPanels, loadState, queryOf, SCALAR_GATE, storeRow, storeState, VECTOR_GATE,
+  Call, COMBA, DPLR, layOut, loadChunk, loadPanels, loadState, queryOf, storeRow, storeState,
 } from './deltaLoad';
 
 // With Z the gradient of the right-hand side of (I - A) E = U + X S + D V and dS' that of the state after the chunk,
@@ -37,13 +37,13 @@ class Gradients {
   decay: usize;
   /** log of the decay up to the current block [K] */
   total: usize;
-  /** of x | q of one block through the scores against earlier blocks [K, 8], and those scores' columns [32, 8] */
+  /** of x | q of one block through the scores against earlier blocks [K, 8], and scores turned over [32, 8] or [32, 32] */
   cross: usize;
   packed: usize;
   scores: usize;
   /** diagonals of the scores of one block: 7 vectors for b, 7 for k */
   diagonals: usize;
-  /** z | do and e | v [V, 32] */
+  /** z | do and e | v [4, V, 8 tokens] */
   readsT: usize;
   valuesT: usize;
   state: usize;
@@ -82,12 +82,14 @@ export function deltaBackward(
       const head = (item % H) * group + member;
       const state = <usize>(sequence * HV + head) * size;
       c.state = ownState;
+      c.readers = 1;
       loadState(c, call, h0 ? h0 + state : 0, c.state);
       for (let i = 0; i < count; i++) {
         if (i % segment == 0) copyState(c, c.state, checkpoint(d, c, i / segment));
         chunkForward(c, call, head, first, last, i);
         keepCorrections(c, d, i);
       }
+      c.readers = 2;
       loadState(c, call, dhT ? dhT + state : 0, d.state);
       for (let s = (count - 1) / segment; s >= 0 && count > 0; s--) {
         const from = s * segment, to = min(count, from + segment);
@@ -116,7 +118,7 @@ function layOutGradients(d: Gradients, c: Chunk, scratch: usize, segment: i32, c
   d.total = d.decay + <usize>c.K * HALF;
   d.cross = d.total + <usize>c.K * 4;
   d.packed = d.cross + <usize>c.K * PANEL_ROW;
-  d.scores = d.packed + 32 * PANEL_ROW;
+  d.scores = d.packed + 32 * ROW;
   d.diagonals = d.scores + 32 * ROW;
   d.readsT = d.diagonals + 256;
   d.valuesT = d.readsT + columns;
@@ -190,8 +192,8 @@ function chunkBackward(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, r
   for (let panel = 0; panel < c.V >> 3; panel++) {
     solveTransposed(c, d, panel);
     storeValueGradients(c, call, d, panel, head, at, rows);
-    transposePanel(c.outputs, d.readsT, panel, 8);
-    transposePanel(c.values, d.valuesT, panel, c.writes << 2);
+    transposePanel(c.outputs, d.readsT, c.V, panel, 8);
+    transposePanel(c.values, d.valuesT, c.V, panel, c.writes << 2);
   }
   stateProducts(c, d);
   scoreGradients(c, d);
@@ -203,10 +205,14 @@ function chunkBackward(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, r
       stateTile(c.full + k * ROW, zdo, 32, state + k * PANEL_ROW, c.total + (k << 2));
     }
   }
+  if (call.gate != VECTOR_GATE) {
+    sharedGradients(c, d, call.gate == SCALAR_GATE);
+    return;
+  }
   for (let block = 3; block >= 0; block--) {
     diagonalsOf(c, d, block);
     if (block > 0) crossReads(c, d, block);
-    blockGradients(c, d, block, call.gate != 0);
+    blockGradients(c, d, block);
     if (block > 0) crossWrites(c, d, block);
   }
 }
@@ -283,30 +289,41 @@ function storeValueGradients(c: Chunk, call: Call, d: Gradients, panel: i32, hea
   }
 }
 
-/** Panel [4 blocks, 8] -> rows 8 panel .. 8 panel + 7 of [V, 32] */
-function transposePanel(from: usize, to: usize, panel: i32, blocks: i32): void {
-  const src = from + <usize>panel * PAIR_PANEL, dst = to + <usize>panel * (8 * ROW);
+/** Panel [4 blocks, 8] -> rows 8 panel .. 8 panel + 7 of [blocks / 2, V, 8 tokens] */
+function transposePanel(from: usize, to: usize, V: i32, panel: i32, blocks: i32): void {
+  const src = from + <usize>panel * PAIR_PANEL, dst = to + <usize>panel * (8 * PANEL_ROW);
   for (let block: usize = 0; block < <usize>blocks; block++) {
-    transpose4(src + (block << 7), PANEL_ROW, dst + (block << 4), ROW, false);
-    transpose4(src + (block << 7) + 16, PANEL_ROW, dst + 4 * ROW + (block << 4), ROW, false);
+    const tokens = dst + tokensAt(block, V);
+    transpose4(src + (block << 7), PANEL_ROW, tokens, PANEL_ROW, false);
+    transpose4(src + (block << 7) + 16, PANEL_ROW, tokens + 4 * PANEL_ROW, PANEL_ROW, false);
   }
+}
+
+/** Where the tokens of a block of 4 begin in [4, V, 8 tokens]. */
+// @ts-ignore: decorator
+@inline
+function tokensAt(block: usize, V: i32): usize {
+  return (block >> 1) * <usize>V * PANEL_ROW + ((block & 1) << 4);
 }
 
 /** dX | dQ = S [Z | dO]^T and dB | dK = dS' [E | V]^T, channels as rows. */
 function stateProducts(c: Chunk, d: Gradients): void {
   const panel = <usize>c.K * PANEL_ROW;
-  for (let k: usize = 0; k < <usize>c.K; k += 4) {
-    const row = k * PANEL_ROW;
-    for (let column: usize = 0; column < ROW; column += 32) {
-      panelTile(c.state + row, panel, d.readsT + column, c.V >> 3, d.reads + k * ROW + column);
+  for (let column: usize = 0; column < ROW; column += 32) {
+    const tokens = d.readsT + column * <usize>c.V;
+    for (let k: usize = 0; k < <usize>c.K; k += 4) {
+      panelTile(c.state + k * PANEL_ROW, panel, tokens, c.V >> 3, d.reads + k * ROW + column);
     }
-    for (let column: usize = 0; column < <usize>c.writes * HALF; column += 32) {
-      panelTile(d.state + row, panel, d.valuesT + column, c.V >> 3, d.keys + k * ROW + column);
+  }
+  for (let column: usize = 0; column < <usize>c.writes * HALF; column += 32) {
+    const tokens = d.valuesT + column * <usize>c.V;
+    for (let k: usize = 0; k < <usize>c.K; k += 4) {
+      panelTile(d.state + k * PANEL_ROW, panel, tokens, c.V >> 3, d.keys + k * ROW + column);
     }
   }
 }
 
-/** C [4, 8] = rows of a state times B [V, 8]; C and B have rows of 32. */
+/** C [4, 8] = rows of a state times B [V, 8]; B has rows of 8, C of 32. */
 // @ts-ignore: decorator
 @inline
 function panelTile(a: usize, panel: usize, b: usize, panels: i32, c: usize): void {
@@ -324,7 +341,7 @@ function panelTile(a: usize, panel: usize, b: usize, panels: i32, c: usize): voi
       c20 = fma(x, b0, c20); c21 = fma(x, b1, c21);
       x = v128.load32_splat(pa, 96);
       c30 = fma(x, b0, c30); c31 = fma(x, b1, c31);
-      pb += ROW;
+      pb += PANEL_ROW;
     }
     row += panel;
   }
@@ -336,11 +353,11 @@ function panelTile(a: usize, panel: usize, b: usize, panels: i32, c: usize): voi
 function scoreGradients(c: Chunk, d: Gradients): void {
   for (let read: usize = 0; read < 2; read++) {
     for (let block: usize = 0; block < 4; block++) {
-      const rows = d.scores + (read * 16 + block * 4) * ROW, from = d.readsT + read * HALF + (block << 4);
+      const rows = d.scores + (read * 16 + block * 4) * ROW, from = d.readsT + tokensAt(read * 4 + block, c.V);
       for (let write: usize = 0; write < <usize>c.writes; write++) {
         for (let column: usize = 0; column <= block << 4; column += 32) {
           const to = write * HALF + column;
-          columnTile(from, ROW, d.valuesT + to, ROW, c.V, rows + to, ROW, false);
+          columnTile(from, PANEL_ROW, d.valuesT + to * <usize>c.V, PANEL_ROW, c.V, rows + to, ROW, false);
         }
       }
     }
@@ -428,7 +445,7 @@ function sumPreceding(x: v128): v128 {
 }
 
 /** Gradients of x, q, b, k and log w of the tokens of `block`, of the decays that carry others past it. */
-function blockGradients(c: Chunk, d: Gradients, block: i32, gated: bool): void {
+function blockGradients(c: Chunk, d: Gradients, block: i32): void {
   const lane = <usize>block << 4, past = slot(c, block + 1);
   for (let k: usize = 0; k < <usize>c.K; k++) {
     const row = k * ROW, decays = c.blockDecay + (k << 4);
@@ -472,18 +489,117 @@ function blockGradients(c: Chunk, d: Gradients, block: i32, gated: bool): void {
       const through = v128.load32_splat(decays + lane / 4);
       for (let i: usize = 0; i < lane; i += 16) {
         const other = row + write * HALF + i, carried = v128.load(d.keys + other);
-        if (gated) passing = fma(v128.load(past + other), carried, passing);
+        passing = fma(v128.load(past + other), carried, passing);
         v128.store(d.keys + other, f32x4.mul(through, carried));
       }
     }
     v128.store(d.reads + row + lane, dX);
     v128.store(d.reads + row + lane, dQ, 64);
-    if (!gated) continue;
     logs = fma(w, dW, f32x4.add(logs, sumPreceding(later(leaving))));
     const total = load<f32>(d.total + (k << 2));
     logs = f32x4.add(logs, f32x4.splat(total + sumLanes(passing)));
     store<f32>(d.total + (k << 2), total + sumLanes(entering));
     v128.store(d.decay + k * HALF + lane, logs);
+  }
+}
+
+/** The same where all channels share their decays: gradients of x, q, b and k, and of log w [16] when gated. */
+function sharedGradients(c: Chunk, d: Gradients, gated: bool): void {
+  if (gated) sharedDecayGradients(c, d);
+  const bytes = <usize>c.writes * HALF;
+  for (let k: usize = 0; k < <usize>c.K; k++) {
+    const row = k * ROW;
+    for (let lane: usize = 0; lane < HALF; lane += 16) {
+      const upTo = v128.load(c.products + lane), before = v128.load(c.products + lane, 64);
+      const after = v128.load(c.products + lane, 128), reads = d.reads + row + lane;
+      v128.store(reads, f32x4.mul(before, v128.load(reads)));
+      v128.store(reads, f32x4.mul(upTo, v128.load(reads, 64)), 64);
+      for (let write: usize = 0; write < bytes; write += HALF) {
+        const at = row + write + lane;
+        v128.store(d.written + at, f32x4.mul(after, v128.load(d.keys + at)));
+      }
+    }
+  }
+  productGradients(c, d);
+  // scores = products P * factors, P = reads^T keys: d reads += keys dP^T and d keys += reads dP, dP lower triangular
+  for (let row: usize = 0; row < 32; row += 4) {
+    for (let column: usize = 0; column < bytes; column += 16) {
+      const from = d.scores + row * ROW + column, to = d.packed + (column >> 2) * ROW + (row << 2);
+      transpose4(from, ROW, to, ROW, false);
+    }
+  }
+  for (let k: usize = 0; k < <usize>c.K; k += 4) {
+    const reads = c.reads + k * ROW, keys = c.keys + k * ROW;
+    for (let read: usize = 0; read < ROW; read += HALF) {
+      const to = d.reads + k * ROW + read;
+      for (let write: usize = 0; write < bytes; write += HALF) {
+        const from = d.packed + (write >> 2) * ROW + read, at = d.written + k * ROW + write;
+        rowTile(keys + write, ROW, from, ROW, 8, to, ROW, true);
+        rowTile(keys + write, ROW, from + 32, ROW, 16, to + 32, ROW, true);
+        const rows = d.scores + (read >> 2) * ROW + write;
+        rowTile(reads + read, ROW, rows, ROW, 16, at, ROW, true);
+        rowTile(reads + read + 32, ROW, rows + 8 * ROW + 32, ROW, 8, at + 32, ROW, true);
+      }
+    }
+  }
+}
+
+/** dP = factors * d scores, in the tiles of 8 x 8 on and below the diagonal. */
+function productGradients(c: Chunk, d: Gradients): void {
+  for (let row: usize = 0; row < 32; row++) {
+    const factors = c.factors + ((row & 15) + (row >> 4)) * HALF, columns: usize = row & 8 ? 64 : 32;
+    for (let write: usize = 0; write < <usize>c.writes * HALF; write += HALF) {
+      const scores = d.scores + row * ROW + write;
+      for (let lane: usize = 0; lane < columns; lane += 16) {
+        v128.store(scores + lane, f32x4.mul(v128.load(factors + lane), v128.load(scores + lane)));
+      }
+    }
+  }
+}
+
+/** Gradients of log w of each token: of all that is decayed by it, on its way from the chunk's start or to its end. */
+function sharedDecayGradients(c: Chunk, d: Gradients): void {
+  let carried: f32 = 0;
+  for (let k = 0; k < c.K; k++) carried += load<f32>(d.total + (<usize>k << 2));
+  const logs = d.decay;
+  for (let i: usize = 0; i < HALF; i += 4) store<f32>(logs + i, carried);
+  // what x of a token reads has passed the tokens before it, what q reads the token itself as well
+  for (let lane: usize = 0; lane < HALF; lane += 16) {
+    let x = f32x4.splat(0), q = x, writes = x;
+    for (let k: usize = 0; k < <usize>c.K; k++) {
+      const row = k * ROW + lane;
+      x = fma(v128.load(c.full + row), v128.load(d.reads + row), x);
+      q = fma(v128.load(c.full + row, 64), v128.load(d.reads + row, 64), q);
+      for (let write: usize = 0; write < <usize>c.writes * HALF; write += HALF) {
+        writes = fma(v128.load(c.decayed + row + write), v128.load(d.keys + row + write), writes);
+      }
+    }
+    v128.store(d.diagonals + lane, x);
+    v128.store(d.diagonals + lane, q, 64);
+    v128.store(d.diagonals + lane, writes, 128);
+  }
+  let entered: f32 = 0;
+  for (let i: usize = 16; i > 0; i--) {
+    const p = (i - 1) << 2;
+    entered += load<f32>(d.diagonals + p, 64);
+    store<f32>(logs + p, load<f32>(logs + p) + entered);
+    entered += load<f32>(d.diagonals + p);
+  }
+  let left: f32 = 0;
+  for (let p: usize = 0; p < HALF; p += 4) {
+    store<f32>(logs + p, load<f32>(logs + p) + left);
+    left += load<f32>(d.diagonals + p, 128);
+  }
+  // a score of row i, column j has passed the tokens after j up to i (q) or up to the one before i (x)
+  for (let write: usize = 0; write < <usize>c.writes * HALF; write += HALF) {
+    for (let row: usize = 0; row < 32; row++) {
+      const i = (row & 15) + (row >> 4), at = row * ROW + write;
+      let passed: f32 = 0;
+      for (let p: usize = 4; p < i << 2; p += 4) {
+        passed += load<f32>(c.scores + at + p - 4) * load<f32>(d.scores + at + p - 4);
+        store<f32>(logs + p, load<f32>(logs + p) + passed);
+      }
+    }
   }
 }
 
@@ -511,9 +627,7 @@ function storeGradients(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, 
   } else if (call.gate == SCALAR_GATE) {
     for (let i = 0; i < rows; i++) {
       if ((at + i) % call.steps != 0) continue;
-      let sum: f32 = 0;
-      for (let k = 0; k < K; k++) sum += load<f32>(d.decay + <usize>k * HALF + (<usize>i << 2));
-      store<f32>(d.g + (<usize>((at + i) / call.steps * HV + head) << 2), sum);
+      store<f32>(d.g + (<usize>((at + i) / call.steps * HV + head) << 2), load<f32>(d.decay + (<usize>i << 2)));
     }
   }
 }
@@ -524,7 +638,7 @@ function deltaGradients(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, 
     const beta = v128.load(c.beta + lane);
     let dBeta = f32x4.splat(0);
     for (let k: usize = 0; k < <usize>c.K; k++) {
-      const row = k * ROW + lane, gates = k * HALF + lane;
+      const row = k * ROW + lane, gates = k * c.decayPitch + lane;
       const own = v128.load(c.keys + row, 64), dB = v128.load(d.written + row), dX = v128.load(d.reads + row);
       dBeta = fma(own, dB, dBeta);
       let dK = f32x4.mul(beta, dB);

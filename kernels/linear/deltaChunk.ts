@@ -32,10 +32,15 @@ export class Chunk {
   V: i32;
   /** 1 when only b is written, 2 when k is as well. */
   writes: i32;
-  /** x | q and b | k [K, 32], and w [K, 16], as loaded */
+  /** 1 when only the reads of x are wanted, 2 when those of q are as well. */
+  readers: i32;
+  /** Log decays: none, one per token or one per token and channel. */
+  gate: i32;
+  /** x | q and b | k [K, 32] as loaded; w [K, 16], or [16] with `decayPitch` 0 when all channels share it */
   reads: usize;
   keys: usize;
   decay: usize;
+  decayPitch: usize;
   /** x | q decayed from the start of their block of 4, and from the start of the chunk */
   local: usize;
   full: usize;
@@ -47,6 +52,10 @@ export class Chunk {
   total: usize;
   /** beta [16], after the sigmoid */
   beta: usize;
+  /** of shared decays: w up to and including, up to but without, and after each token of the chunk [3, 16] */
+  products: usize;
+  /** and between two tokens: row 1 + i, column j is w_{j+1} ... w_i; row 0 is 0 [17, 16] */
+  factors: usize;
   /** reciprocal norms of k, q and Comba's second key [3, 16] */
   norms: usize;
   scores: usize;
@@ -63,8 +72,68 @@ export function slot(c: Chunk, block: i32): usize {
   return c.decayed + <usize>(block - 1) * c.slotBytes;
 }
 
+/** Log decays: none, one per head, one per channel. */
+export const SCALAR_GATE: i32 = 1;
+export const VECTOR_GATE: i32 = 2;
+
 /** Decayed reads, writes and scores of the loaded chunk. */
 export function prepareChunk(c: Chunk): void {
+  if (c.gate == VECTOR_GATE) prepareChannels(c);
+  else prepareShared(c);
+}
+
+/** All channels share their decays, so the scores are plain products times what lies between their tokens. */
+function prepareShared(c: Chunk): void {
+  tokenProducts(c);
+  for (let read: usize = 0; read < <usize>c.readers; read++) {
+    for (let block: usize = 0; block < 4; block++) {
+      const tokens = c.reads + read * HALF + (block << 4), rows = c.scores + (block * 4 + read * 16) * ROW;
+      for (let write: usize = 0; write < <usize>c.writes; write++) {
+        for (let column: usize = 0; column <= block << 4; column += 32) {
+          const at = write * HALF + column;
+          columnTile(tokens, ROW, c.keys + at, ROW, c.K, rows + at, ROW, false);
+        }
+        for (let row: usize = 0; row < 4; row++) {
+          const scores = rows + row * ROW + write * HALF, factors = c.factors + (block * 4 + row + read) * HALF;
+          for (let column: usize = 0; column <= block << 4; column += 16) {
+            v128.store(scores + column, f32x4.mul(v128.load(scores + column), v128.load(factors + column)));
+          }
+        }
+      }
+    }
+  }
+  if (c.gate == 0) return;
+  const all = load<f32>(c.products, 60);
+  for (let k: usize = 0; k < <usize>c.K; k++) {
+    store<f32>(c.total + (k << 2), all);
+    for (let lane: usize = 0; lane < HALF; lane += 16) {
+      const at = k * ROW + lane, upTo = v128.load(c.products + lane), before = v128.load(c.products + lane, 64);
+      v128.store(c.full + at, f32x4.mul(before, v128.load(c.reads + at)));
+      if (c.readers == 2) v128.store(c.full + at, f32x4.mul(upTo, v128.load(c.reads + at, 64)), 64);
+      v128.store(c.decayed + at, f32x4.mul(v128.load(c.products + lane, 128), v128.load(c.keys + at)));
+    }
+  }
+}
+
+/** Products of the shared decays, and the factors of the scores. */
+function tokenProducts(c: Chunk): void {
+  let before: f32 = 1, after: f32 = 1;
+  memory.fill(c.factors, 0, 17 * HALF);
+  for (let i: usize = 0; i < 16; i++) {
+    const p = c.products + (i << 2), w = load<f32>(c.decay + (i << 2)), last = 15 - i;
+    store<f32>(p, before, 64);
+    before *= w;
+    store<f32>(p, before);
+    store<f32>(c.products + (last << 2), after, 128);
+    after *= load<f32>(c.decay + (last << 2));
+    const row = c.factors + i * HALF, by = f32x4.splat(w);
+    for (let lane: usize = 0; lane < HALF; lane += 16) v128.store(row + lane, f32x4.mul(by, v128.load(row + lane)), 64);
+    store<f32>(row + (i << 2), 1, 64);
+  }
+}
+
+/** Every channel has its own decays. */
+function prepareChannels(c: Chunk): void {
   for (let k = 0; k < c.K; k++) store<f32>(c.total + (<usize>k << 2), 1);
   for (let block = 0; block < 4; block++) {
     decayBlock(c, block);
@@ -120,11 +189,13 @@ function decayBlock(c: Chunk, block: i32): void {
     const upTo = inclusive(w), before = exclusive(upTo), after = following(w);
     const start = v128.load32_splat(c.total + (<usize>k << 2));
     const x = f32x4.mul(v128.load(c.reads + row), before);
-    const q = f32x4.mul(v128.load(c.reads + row, 64), upTo);
     v128.store(c.local + row, x);
-    v128.store(c.local + row, q, 64);
     v128.store(c.full + row, f32x4.mul(x, start));
-    v128.store(c.full + row, f32x4.mul(q, start), 64);
+    if (c.readers == 2) {
+      const q = f32x4.mul(v128.load(c.reads + row, 64), upTo);
+      v128.store(c.local + row, q, 64);
+      v128.store(c.full + row, f32x4.mul(q, start), 64);
+    }
     v128.store(to + row, f32x4.mul(v128.load(c.keys + row), after));
     if (c.writes == 2) v128.store(to + row, f32x4.mul(v128.load(c.keys + row, 64), after), 64);
     const product = f32x4.extract_lane(upTo, 3);
@@ -153,7 +224,7 @@ function decayWrites(c: Chunk, block: i32): void {
 function crossScores(c: Chunk, block: i32): void {
   const lane = <usize>block << 4, columns = <usize>block << 4;
   const writes = slot(c, block);
-  for (let read: usize = 0; read < 2; read++) {
+  for (let read: usize = 0; read < <usize>c.readers; read++) {
     const rows = c.scores + (<usize>block * 4 + read * 16) * ROW;
     for (let write: usize = 0; write < <usize>c.writes; write++) {
       for (let column: usize = 0; column < columns; column += 32) {

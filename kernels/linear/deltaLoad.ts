@@ -1,15 +1,11 @@
 import { exp } from '../core/exp';
 import { loadColumns } from '../core/transpose';
-import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, ROW } from './deltaChunk';
+import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, ROW, SCALAR_GATE, VECTOR_GATE } from './deltaChunk';
 
 /** How the recurrence is written: with its own decayed key read back, with another key p, or with a and b. */
 export const DELTA: i32 = 0;
 export const COMBA: i32 = 1;
 export const DPLR: i32 = 2;
-/** Log decays: none, one per head, one per channel. */
-export const SCALAR_GATE: i32 = 1;
-export const VECTOR_GATE: i32 = 2;
-
 /** The tensors and sizes of a call, the same for every work item. */
 @unmanaged
 export class Call {
@@ -54,16 +50,26 @@ export function layOut(c: Chunk, call: Call, slots: i32, scratch: usize): usize 
   c.local = c.keys + rows;
   c.full = c.local + rows;
   c.decayed = c.full + rows;
-  c.slotBytes = slots == 1 ? 0 : rows;
+  c.slotBytes = slots == 1 || call.gate != VECTOR_GATE ? 0 : rows;
+  c.readers = 2;
+  c.gate = call.gate;
+  c.decayPitch = call.gate == VECTOR_GATE ? HALF : 0;
   c.decay = c.decayed + <usize>slots * rows;
   c.blockDecay = c.decay + <usize>K * HALF;
   c.total = c.blockDecay + <usize>K * 16;
   c.beta = c.total + <usize>K * 4;
-  c.norms = c.beta + 64;
+  c.products = c.beta + 64;
+  c.factors = c.products + 192;
+  c.norms = c.factors + 17 * HALF;
   c.scores = c.norms + 192;
   c.state = c.scores + 32 * ROW;
   c.values = c.state + <usize>(K * V) * 4;
   c.outputs = c.values + <usize>(V >> 3) * PAIR_PANEL;
+  if (call.gate == 0) {
+    c.full = c.reads;
+    c.decayed = c.keys;
+    for (let k = 0; k < K; k++) store<f32>(c.total + (<usize>k << 2), 1);
+  }
   return c.outputs + <usize>(V >> 3) * PAIR_PANEL;
 }
 
@@ -75,7 +81,7 @@ export function loadChunk(c: Chunk, call: Call, head: i32, at: i32, rows: i32): 
   const key = (<usize>at * <usize>(H * K) + <usize>(keyHead * K)) << 2;
   loadColumns(call.k + key, keyRow, rows, K, c.keys + HALF, ROW, c.K);
   if (call.normalize) normalizeColumns(c.keys + HALF, c.K, c.norms);
-  loadQueries(c, call, keyHead, at, rows);
+  if (c.readers == 2) loadQueries(c, call, keyHead, at, rows);
   loadDecay(c, call, head, at, rows);
   if (call.form == DPLR) {
     loadColumns(call.a + key, keyRow, rows, K, c.reads, ROW, c.K);
@@ -87,7 +93,7 @@ export function loadChunk(c: Chunk, call: Call, head: i32, at: i32, rows: i32): 
       if (call.normalize) normalizeColumns(c.reads, c.K, c.norms + 128);
     }
     for (let k = 0; k < c.K; k++) {
-      const row = <usize>k * ROW, gates = c.decay + <usize>k * HALF;
+      const row = <usize>k * ROW, gates = c.decay + <usize>k * c.decayPitch;
       for (let lane: usize = 0; lane < HALF; lane += 16) {
         const own = v128.load(c.keys + HALF + row + lane);
         v128.store(c.keys + row + lane, f32x4.mul(own, v128.load(c.beta + lane)));
@@ -155,7 +161,7 @@ function normalizeColumns(x: usize, K: i32, norms: usize): void {
   }
 }
 
-/** w = e^g; 1 without a gate, for missing steps and for all but a token's first step. */
+/** w = e^g, shared by the channels unless each has its own; 1 without a gate, for missing steps and for all but a token's first step. */
 function loadDecay(c: Chunk, call: Call, head: i32, at: i32, rows: i32): void {
   const HV = call.HV, K = call.K;
   if (call.gate == VECTOR_GATE) {
@@ -170,8 +176,7 @@ function loadDecay(c: Chunk, call: Call, head: i32, at: i32, rows: i32): void {
     store<f32>(c.decay + (<usize>i << 2), g);
   }
   for (let lane: usize = 0; lane < HALF; lane += 16) {
-    const w = exp(v128.load(c.decay + lane));
-    for (let k = 0; k < c.K; k++) v128.store(c.decay + <usize>k * HALF + lane, w);
+    v128.store(c.decay + lane, exp(v128.load(c.decay + lane)));
   }
 }
 

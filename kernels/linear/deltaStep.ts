@@ -1,8 +1,9 @@
 import { exp, fma } from '../core/exp';
 import { loadLanes, storeLanes } from '../core/lanes';
 import { dot } from '../core/reduce';
+import { SCALAR_GATE, VECTOR_GATE } from './deltaChunk';
 import { fillCall } from './deltaForward';
-import { Call, COMBA, DPLR, NORM_EPS, queryOf, SCALAR_GATE, VECTOR_GATE } from './deltaLoad';
+import { Call, COMBA, DPLR, NORM_EPS, queryOf } from './deltaLoad';
 
 // The same recurrence one step at a time, on the state [K, V] as it lies in the final state's tensor. A step reads every
 // row of the old state once for e = u + S^T x and o = S^T (w q) + (b.q) e + (k.q) v, and once more to write the new one.

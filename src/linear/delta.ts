@@ -66,13 +66,13 @@ export function heapOffsets(
 
 /** Scratch of a chunk in floats, as `layOut` of the kernels carves it, with one or four versions of the writes. */
 function chunkFloats(Kp: number, Vp: number, slots: number): number {
-  return Kp * (4 * 32 + slots * 32 + 16 + 4 + 1) + Kp * Vp + Vp * 64 + 16 + 48 + 32 * 32;
+  return Kp * (4 * 32 + slots * 32 + 16 + 4 + 1) + Kp * Vp + Vp * 64 + 16 + 48 + 17 * 16 + 48 + 32 * 32;
 }
 
 /** As `layOutGradients` does. */
 function gradientFloats(Kp: number, Vp: number, chunks: number, segment: number): number {
   const states = 1 + Math.ceil(chunks / segment) + (segment > 1 ? segment : 0);
-  return Kp * (3 * 32 + 16 + 1 + 8) + Vp * 64 + states * Kp * Vp + chunks * Vp * 16 + 32 * 8 + 32 * 32 + 64;
+  return Kp * (3 * 32 + 16 + 1 + 8) + Vp * 64 + states * Kp * Vp + chunks * Vp * 16 + 2 * 32 * 32 + 64;
 }
 
 /** As deltaStep lays it out, with a state of its own where the final one is not asked for. */
