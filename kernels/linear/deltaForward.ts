@@ -4,33 +4,42 @@ import { Call, layOut, loadChunk, loadState, queryOf, storeRow, storeState } fro
 
 /**
  * o and the final state of a delta rule in chunks of 16 steps, for (sequence, value head) items [begin, end).
- * h0 and hT may be 0 (zeros, not wanted), as may g, beta, a and b where the form has none.
+ * h0 and hT may be 0 (zeros, not wanted), as may g, beta, a and b where the form has none. Heads of a sequence take turns,
+ * `together` at a time, so that the rows of a chunk are read in the order they lie in.
  */
 export function deltaForward(
   q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, o: usize, hT: usize,
   offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
-  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, begin: i32, end: i32,
+  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, together: i32, begin: i32, end: i32,
 ): void {
   const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
   fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
-  layOut(c, call, 1, scratch + 512);
-  const size = <usize>(K * V) << 2;
-  for (let item = begin; item < end; item++) {
-    const head = item % HV;
-    const first = load<i32>(offsets + (<usize>(item / HV) << 2)) * steps;
-    const last = load<i32>(offsets + (<usize>(item / HV) << 2), 4) * steps;
-    loadState(c, call, h0 ? h0 + <usize>item * size : 0, c.state);
+  const states = layOut(c, call, 1, scratch + 512);
+  const size = <usize>(K * V) << 2, padded = <usize>(c.K * c.V) << 2;
+  for (let from = begin, to = begin; from < end; from = to) {
+    const sequence = from / HV;
+    to = min(min(end, (sequence + 1) * HV), from + together);
+    const first = load<i32>(offsets + (<usize>sequence << 2)) * steps;
+    const last = load<i32>(offsets + (<usize>sequence << 2), 4) * steps;
+    for (let item = from; item < to; item++) {
+      loadState(c, call, h0 ? h0 + <usize>item * size : 0, states + <usize>(item - from) * padded);
+    }
     for (let at = first; at < last; at += 16) {
       const rows = min(16, last - at);
-      loadChunk(c, call, head, at, rows);
-      prepareChunk(c);
-      for (let panel = 0; panel < c.V >> 3; panel++) {
-        readPanel(c, panel);
-        writePanel(c, panel);
+      for (let item = from; item < to; item++) {
+        c.state = states + <usize>(item - from) * padded;
+        loadChunk(c, call, item % HV, at, rows);
+        prepareChunk(c);
+        for (let panel = 0; panel < c.V >> 3; panel++) {
+          readPanel(c, panel);
+          writePanel(c, panel);
+        }
+        storeOutputs(c, call, item % HV, at, rows, o);
       }
-      storeOutputs(c, call, head, at, rows, o);
     }
-    if (hT) storeState(c, call, c.state, hT + <usize>item * size);
+    for (let item = from; item < to && hT != 0; item++) {
+      storeState(c, call, states + <usize>(item - from) * padded, hT + <usize>item * size);
+    }
   }
 }
 

@@ -86,6 +86,12 @@ function stepFloats(K: number, V: number, finalState: boolean): number {
  */
 const RECURRENT_UP_TO = 15;
 
+/**
+ * Bytes of states of heads that take turns at a chunk, so that memory is read in order: a quarter of a common L2 cache.
+ * Measured at T 8192 with 8 heads of 64 x 64: 8% faster than one head after another.
+ */
+const STATES_TOGETHER = 2 ** 18;
+
 /** Above this many bytes of states before every chunk, only every `segment`-th is kept. */
 const KEPT_STATES = 16 * 2 ** 20;
 
@@ -172,13 +178,8 @@ export function defineDelta(name: string) {
     kernel: (call) => {
       const { input, shape, output, attrs, scratch, launch } = call;
       const { HV, K, V, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
-      const recurrent = longestOf(attrs) <= RECURRENT_UP_TO;
-      const floats = recurrent ? stepFloats(K, V, attrs.finalState) : 128 + chunkFloats(Kp, Vp, 1);
       const offsets = heapOffsets(call, attrs.offsets);
-      const work = scratch(4 * floats);
-      launch(
-        recurrent ? 'deltaStep' : 'deltaForward',
-        sequences * HV,
+      const tensors = [
         input.q,
         input.k,
         input.v,
@@ -190,10 +191,15 @@ export function defineDelta(name: string) {
         output[0],
         output[1],
         offsets,
-        work,
-        ...modes,
-        ...sizes,
-      );
+      ] as const;
+      if (longestOf(attrs) <= RECURRENT_UP_TO) {
+        const work = scratch(4 * stepFloats(K, V, attrs.finalState));
+        launch('deltaStep', sequences * HV, ...tensors, work, ...modes, ...sizes);
+      } else {
+        const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * Kp * Vp))));
+        const work = scratch(512 + 4 * (chunkFloats(Kp, Vp, 1) + together * Kp * Vp));
+        launch('deltaForward', sequences * HV, ...tensors, work, ...modes, ...sizes, together);
+      }
     },
     reference: deltaReference,
     gradient: ({ inputs, dy, attrs }) => {
