@@ -7,6 +7,7 @@ import type { InputSpec, Tensors } from '../../src/catalog/types';
 import type { Recurrent, RecurrentOptions } from '../../src/linear';
 import * as linnet from '../../src/ops';
 import * as reference from '../../src/reference';
+import { damagedBlocks } from '../guard';
 
 type Ops = typeof linnet;
 type Options = RecurrentOptions & { outputFinalState: true };
@@ -172,6 +173,28 @@ describe.each(Object.entries(rules))('%s', (_, rule) => {
         for (const name of Object.keys(inputs))
           expect(deviation(actual[name], expected[name]).r, `d${name}`).toBeLessThan(DELTA_RULE.gradient);
       });
+    }
+  });
+
+  it('writes nowhere but to its outputs, and reads no scratch it has not written', () => {
+    for (const shape of [
+      { B: 2, T: 37, H: 2, G: 2, K: 8, V: 16 },
+      { B: 1, T: 7, H: 1, G: 1, K: 5, V: 3 },
+      { B: 1, T: 300, H: 1, G: 1, K: 13, V: 21 },
+    ]) {
+      const x = inputsOf(rule, shape);
+      const inputs = Object.fromEntries([...rule.names, 'state'].map((name) => [name, x[name]]));
+      const c = { id: '', inputs: {}, call: () => [], differentiable: Object.keys(inputs) };
+      const expected = gradientsOf(c, inputs, (t) => call(linnet, t));
+      let actual: typeof expected = {};
+      const damaged = damagedBlocks(() => {
+        actual = gradientsOf(c, inputs, (t) => call(linnet, t));
+        tidy(() => {
+          rule.call(linnet, { ...inputs }, { outputFinalState: true });
+        });
+      });
+      expect(damaged).toBe(0);
+      expect(actual).toEqual(expected);
     }
   });
 
