@@ -1,2 +1,3 @@
+export * from './moe/tools';
 export * from './ops';
 export { type Info, info, type ReadyOptions, ready } from './runtime/ready';

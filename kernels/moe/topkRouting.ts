@@ -4,7 +4,7 @@ import { sigmoid } from './activation';
 
 // How logits become scores; src/moe/scoring.ts has the same numbers.
 const SOFTMAX: i32 = 0;
-const SIGMOID: i32 = 1;
+export const SIGMOID: i32 = 1;
 const RELU: i32 = 2;
 /** Softmax over the chosen logits only. */
 const CHOSEN_SOFTMAX: i32 = 3;
@@ -24,7 +24,7 @@ function key(x: v128): v128 {
 /** Greatest number of a row of E; NaN where there is one, -Infinity when E is 0. */
 // @ts-ignore: decorator
 @inline
-function greatest(x: usize, E: i32): f32 {
+export function greatest(x: usize, E: i32): f32 {
   let m = f32x4.splat(-Infinity);
   let i = 0;
   for (; i + 4 <= E; i += 4) m = f32x4.max(m, v128.load(x + (<usize>i << 2)));
@@ -46,7 +46,7 @@ function expNegative(x: v128): v128 {
 /** x = e^(x - shift) on n numbers, and their sum. */
 // @ts-ignore: decorator
 @inline
-function powers(from: usize, shift: f32, to: usize, n: i32): f32 {
+export function powers(from: usize, shift: f32, to: usize, n: i32): f32 {
   const m = f32x4.splat(shift);
   let sums = f32x4.splat(0);
   let i = 0;
@@ -66,7 +66,7 @@ function powers(from: usize, shift: f32, to: usize, n: i32): f32 {
 }
 
 /** p = softmax(logits) on a row of E: zeros where all logits are -Infinity, NaN where one is NaN or +Infinity. */
-function softmaxRow(logits: usize, p: usize, E: i32): void {
+export function softmaxRow(logits: usize, p: usize, E: i32): void {
   const best = greatest(logits, E);
   if (best == -Infinity) {
     memory.fill(p, 0, <usize>E << 2);
@@ -94,7 +94,7 @@ function score(x: v128, scoring: i32): v128 {
 }
 
 /** Scores of a row: probabilities, sigmoids, positive parts or the logits themselves. */
-function scoreRow(logits: usize, scores: usize, E: i32, scoring: i32): void {
+export function scoreRow(logits: usize, scores: usize, E: i32, scoring: i32): void {
   if (scoring == SOFTMAX) return softmaxRow(logits, scores, E);
   let i = 0;
   for (; i + 4 <= E; i += 4) {
@@ -109,7 +109,7 @@ function scoreRow(logits: usize, scores: usize, E: i32, scoring: i32): void {
 
 // Keys come in runs of 16, and the lane-wise maxima of each run are kept beside them: taking the greatest looks at one
 // vector per run and at one run.
-const RUN: i32 = 16;
+export const RUN: i32 = 16;
 const RUN_BYTES: usize = 64;
 
 // @ts-ignore: decorator
@@ -122,14 +122,14 @@ function runMaximum(run: usize): v128 {
 
 // @ts-ignore: decorator
 @inline
-function prepareRuns(keys: usize, maxima: usize, runs: i32): void {
+export function prepareRuns(keys: usize, maxima: usize, runs: i32): void {
   for (let r: usize = 0; r < <usize>runs; r++) v128.store(maxima + (r << 4), runMaximum(keys + r * RUN_BYTES));
 }
 
 /** Position of the greatest key, the lowest of equals; it becomes `TAKEN`. */
 // @ts-ignore: decorator
 @inline
-function takeGreatest(keys: usize, maxima: usize, runs: i32): i32 {
+export function takeGreatest(keys: usize, maxima: usize, runs: i32): i32 {
   let m = v128.load(maxima);
   for (let r: usize = 1; r < <usize>runs; r++) m = i32x4.max_s(m, v128.load(maxima + (r << 4)));
   m = i32x4.max_s(m, v128.shuffle<i32>(m, m, 2, 3, 0, 1));
@@ -186,7 +186,7 @@ function keepBestGroups(
 /** Keys of scores + bias (0: none), filled up with `TAKEN`; false when one of the scores is NaN. */
 // @ts-ignore: decorator
 @inline
-function rank(scores: usize, bias: usize, keys: usize, E: i32, padded: i32): bool {
+export function rank(scores: usize, bias: usize, keys: usize, E: i32, padded: i32): bool {
   let numbers = i32x4.splat(-1);
   let i = 0;
   for (; i + 4 <= E; i += 4) {

@@ -1,4 +1,4 @@
-import { matMul, softmax } from '@tensorflow/tfjs-core';
+import { logSumExp, matMul, mean, softmax, square } from '@tensorflow/tfjs-core';
 import { MOE } from './bounds';
 import type { CatalogEntry, InputSpec } from './types';
 
@@ -262,6 +262,104 @@ export const moe: CatalogEntry[] = [
         },
         call: (ops, { hidden, gateUp, down, weights, indices }) =>
           ops.moeMlp(hidden, { gateUp, down }, { weights, indices }, { activation: 'relu', layout: 'inOut' }),
+      },
+    ],
+  },
+  {
+    name: 'loadBalancingLoss',
+    family: 'moe',
+    summary: 'Auxiliary loss that spreads tokens over experts',
+    paper: { title: 'Switch Transformers', url: 'https://arxiv.org/abs/2101.03961' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N5-E3-k2-masked',
+        inputs: {
+          logits: { shape: [5, 3] },
+          indices: { shape: [5, 2], dtype: 'int32', values: [0, 1, 2, 1, 0, 2, 1, -1, 0, 1] },
+          mask: { shape: [5], dtype: 'int32', values: [1, 1, 0, 1, 1] },
+        },
+        call: (ops, { logits, indices, mask }) => ops.loadBalancingLoss(logits, indices, { mask }),
+      },
+      {
+        id: 'B2-T3-E5-sigmoid-per-sequence',
+        inputs: {
+          logits: { shape: [2, 3, 5] },
+          indices: { shape: [2, 3, 1], dtype: 'int32', values: [4, 1, 4, 0, 0, 2] },
+        },
+        call: (ops, { logits, indices }) =>
+          ops.loadBalancingLoss(logits, indices, { scoring: 'sigmoid', perSequence: true }),
+      },
+    ],
+  },
+  {
+    name: 'globalBatchBalanceLoss',
+    family: 'moe',
+    summary: 'Balance loss with the counts of a whole batch',
+    paper: { title: 'Demons in the Detail', url: 'https://arxiv.org/abs/2501.11873' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N6-E4',
+        inputs: {
+          logits: { shape: [6, 4] },
+          counts: { shape: [4], dtype: 'int32', values: [12, 3, 0, 9] },
+        },
+        call: (ops, { logits, counts }) => ops.globalBatchBalanceLoss(logits, counts, 12),
+      },
+      {
+        id: 'B2-T2-E3-sigmoid-masked',
+        inputs: {
+          logits: { shape: [2, 2, 3] },
+          counts: { shape: [3], dtype: 'int32', values: [5, 3, 4] },
+          mask: { shape: [2, 2], dtype: 'int32', values: [1, 0, 1, 1] },
+        },
+        call: (ops, { logits, counts, mask }) =>
+          ops.globalBatchBalanceLoss(logits, counts, 12, { scoring: 'sigmoid', mask }),
+      },
+    ],
+  },
+  {
+    name: 'routerZLoss',
+    family: 'moe',
+    summary: 'Auxiliary loss that keeps router logits small',
+    paper: { title: 'ST-MoE', url: 'https://arxiv.org/abs/2202.08906' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N7-E13',
+        inputs: { logits: { shape: [7, 13], scale: 4 } },
+        call: (ops, { logits }) => ops.routerZLoss(logits),
+        naive: ({ logits }) => mean(square(logSumExp(logits, -1))),
+      },
+      {
+        id: 'B2-T2-E3-masked',
+        inputs: {
+          logits: { shape: [2, 2, 3] },
+          mask: { shape: [2, 2], dtype: 'int32', values: [1, 0, 1, 1] },
+        },
+        call: (ops, { logits, mask }) => ops.routerZLoss(logits, { mask }),
+      },
+    ],
+  },
+  {
+    name: 'updateRouterBias',
+    family: 'moe',
+    summary: 'Balance without a loss: a bias that follows the load',
+    paper: {
+      title: 'Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts',
+      url: 'https://arxiv.org/abs/2408.15664',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'E5',
+        inputs: {
+          bias: { shape: [5] },
+          counts: { shape: [5], dtype: 'int32', values: [2, 9, 4, 1, 4] },
+        },
+        differentiable: [],
+        call: (ops, { bias, counts }) => ops.updateRouterBias(bias, counts, 0.25),
       },
     ],
   },

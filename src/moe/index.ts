@@ -1,6 +1,13 @@
 export type { Activation } from './activation';
 export { type GroupedMatMulOptions, groupedMatMul } from './groupedMatMul';
 export {
+  globalBatchBalanceLoss,
+  type LoadBalancingLossOptions,
+  loadBalancingLoss,
+  type RouterLossOptions,
+  routerZLoss,
+} from './losses';
+export {
   type ExpertChoice,
   type ExpertWeights,
   type MoeMlpOptions,
@@ -12,3 +19,4 @@ export { routerLogits } from './routerLogits';
 export { type RoutingWeightsOptions, routingWeights } from './routingWeights';
 export type { Scoring } from './scoring';
 export { type TopkRoutingOptions, topkRouting } from './topkRouting';
+export { updateRouterBias } from './updateRouterBias';

@@ -1,0 +1,1 @@
+export { type RoutingStats, routingStats } from './routingStats';
