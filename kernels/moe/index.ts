@@ -5,3 +5,7 @@ export { columnTiles, halfTile, rowTiles } from './panel';
 export {
   balanceLoss, balanceLossBackward, routerZLoss, routerZLossBackward, updateRouterBias,
 } from './losses';
+export {
+  expertChoice, expertChoiceScatter, expertScores, gatherRows, productKeyRouting, productKeyRoutingBackward,
+  scatterRowsBackward, softmaxColumns, softmaxColumnsBackward, softmaxRows, softmaxRowsBackward,
+} from './choices';

@@ -1,4 +1,5 @@
 import { logSumExp, matMul, mean, softmax, square } from '@tensorflow/tfjs-core';
+import type { Routing } from '../moe';
 import { MOE } from './bounds';
 import type { CatalogEntry, InputSpec } from './types';
 
@@ -14,6 +15,8 @@ function expertSpecs(E: number, D: number, F1: number, F: number, M: number, inO
     down: { shape: inOut ? [E, F, M] : [E, M, F], scale: 0.4 } as InputSpec,
   };
 }
+
+const listOf = ({ weights, indices }: Routing) => [weights, indices];
 
 export const moe: CatalogEntry[] = [
   {
@@ -360,6 +363,380 @@ export const moe: CatalogEntry[] = [
         },
         differentiable: [],
         call: (ops, { bias, counts }) => ops.updateRouterBias(bias, counts, 0.25),
+      },
+    ],
+  },
+  {
+    name: 'switchRouting',
+    family: 'moe',
+    summary: 'Top-1 routing with a capacity',
+    paper: { title: 'Switch Transformers', url: 'https://arxiv.org/abs/2101.03961' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'B2-T6-E3-capacity1',
+        inputs: { logits: { shape: [2, 6, 3] } },
+        call: (ops, { logits }) => listOf(ops.switchRouting(logits, { capacity: 1 })),
+      },
+      {
+        id: 'T7-E4-factor',
+        inputs: { logits: { shape: [7, 4] } },
+        call: (ops, { logits }) => listOf(ops.switchRouting(logits, { capacityFactor: 1.25 })),
+      },
+    ],
+  },
+  {
+    name: 'expertChoiceRouting',
+    family: 'moe',
+    summary: 'Experts choose tokens',
+    paper: {
+      title: 'Mixture-of-Experts with Expert Choice Routing',
+      url: 'https://arxiv.org/abs/2202.09368',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'B2-T9-E3-C4',
+        inputs: { logits: { shape: [2, 9, 3] } },
+        call: (ops, { logits }) => {
+          const { weights, tokens } = ops.expertChoiceRouting(logits, { capacity: 4 });
+          return [weights, tokens];
+        },
+      },
+      {
+        id: 'N5-E2-C5',
+        inputs: { logits: { shape: [5, 2] } },
+        call: (ops, { logits }) => ops.expertChoiceRouting(logits, { capacity: 5 }).weights,
+      },
+    ],
+  },
+  {
+    name: 'topPRouting',
+    family: 'moe',
+    summary: 'As many experts as a token needs',
+    paper: {
+      title: 'Harder Tasks Need More Experts: Dynamic Routing in MoE Models',
+      url: 'https://arxiv.org/abs/2403.07652',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N8-E6',
+        inputs: { logits: { shape: [8, 6] } },
+        call: (ops, { logits }) => listOf(ops.topPRouting(logits, { topP: 0.5 })),
+      },
+      {
+        id: 'N5-E4-max2-normalised',
+        inputs: { logits: { shape: [5, 4] } },
+        call: (ops, { logits }) =>
+          listOf(ops.topPRouting(logits, { topP: 0.9, maxExperts: 2, normTopkProb: true })),
+      },
+    ],
+  },
+  {
+    name: 'hashRouting',
+    family: 'moe',
+    summary: 'Fixed experts by token id',
+    paper: { title: 'Hash Layers For Large Sparse Models', url: 'https://arxiv.org/abs/2106.04426' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'B2-T3-E5-k2',
+        inputs: { ids: { shape: [2, 3], dtype: 'int32', values: [7, 0, 511, 7, 12, 99] } },
+        differentiable: [],
+        call: (ops, { ids }) => listOf(ops.hashRouting(ids, { numExperts: 5, topK: 2 })),
+      },
+    ],
+  },
+  {
+    name: 'baseRouting',
+    family: 'moe',
+    summary: 'Balanced assignment of tokens to experts',
+    paper: {
+      title: 'BASE Layers: Simplifying Training of Large, Sparse Models',
+      url: 'https://arxiv.org/abs/2103.16716',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N12-E4',
+        inputs: { logits: { shape: [12, 4] } },
+        call: (ops, { logits }) => listOf(ops.baseRouting(logits)),
+      },
+      {
+        id: 'B2-T5-E3',
+        inputs: { logits: { shape: [2, 5, 3] } },
+        call: (ops, { logits }) => listOf(ops.baseRouting(logits)),
+      },
+    ],
+  },
+  {
+    name: 'sinkhornRouting',
+    family: 'moe',
+    summary: 'Choices of balanced scores',
+    paper: {
+      title: 'Unified Scaling Laws for Routed Language Models',
+      url: 'https://arxiv.org/abs/2202.01169',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N9-E4',
+        inputs: { logits: { shape: [9, 4] } },
+        call: (ops, { logits }) => listOf(ops.sinkhornRouting(logits)),
+      },
+      {
+        id: 'N6-E5-k2',
+        inputs: { logits: { shape: [6, 5] } },
+        call: (ops, { logits }) => listOf(ops.sinkhornRouting(logits, { topK: 2 })),
+      },
+    ],
+  },
+  {
+    name: 'reluRouting',
+    family: 'moe',
+    summary: 'Routing by positive logits',
+    paper: {
+      title: 'ReMoE: Fully Differentiable Mixture-of-Experts with ReLU Routing',
+      url: 'https://arxiv.org/abs/2412.14711',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N6-E7',
+        inputs: { logits: { shape: [6, 7] } },
+        call: (ops, { logits }) => listOf(ops.reluRouting(logits)),
+      },
+    ],
+  },
+  {
+    name: 'productKeyRouting',
+    family: 'moe',
+    summary: 'The best of n squared experts from 2 n scores',
+    paper: { title: 'Large Memory Layers with Product Keys', url: 'https://arxiv.org/abs/1907.05242' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N5-n6-k3',
+        inputs: { a: { shape: [5, 6] }, b: { shape: [5, 6] } },
+        call: (ops, { a, b }) => listOf(ops.productKeyRouting(a, b, { topK: 3 })),
+      },
+      {
+        id: 'B2-H2-n4-k4',
+        inputs: { a: { shape: [2, 2, 4] }, b: { shape: [2, 2, 4] } },
+        call: (ops, { a, b }) => listOf(ops.productKeyRouting(a, b, { topK: 4 })),
+      },
+    ],
+  },
+  {
+    name: 'peerExperts',
+    family: 'moe',
+    summary: 'Up to a million experts of one neuron',
+    paper: { title: 'Mixture of A Million Experts', url: 'https://arxiv.org/abs/2407.04153' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N4-D6-E9-k3',
+        inputs: {
+          hidden: { shape: [4, 6] },
+          up: { shape: [9, 6] },
+          down: { shape: [9, 5] },
+          weights: { shape: [4, 3], draw: 'sigmoid' },
+          indices: { shape: [4, 3], dtype: 'int32', values: [0, 8, 3, 3, 1, 2, 8, 7, 6, 3, -1, 0] },
+        },
+        call: (ops, { hidden, up, down, weights, indices }) =>
+          ops.peerExperts(hidden, up, down, { weights, indices }),
+      },
+      {
+        id: 'N7-one-expert-relu',
+        inputs: {
+          hidden: { shape: [7, 3] },
+          up: { shape: [2, 3] },
+          down: { shape: [2, 3] },
+          weights: { shape: [7, 1] },
+          indices: { shape: [7, 1], dtype: 'int32', values: [1, 1, 1, 1, 1, 1, 1] },
+        },
+        call: (ops, { hidden, up, down, weights, indices }) =>
+          ops.peerExperts(hidden, up, down, { weights, indices }, { activation: 'relu' }),
+      },
+    ],
+  },
+  {
+    name: 'moLora',
+    family: 'moe',
+    summary: 'A mixture of low-rank adapters',
+    paper: { title: 'Pushing Mixture of Experts to the Limit', url: 'https://arxiv.org/abs/2309.05444' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N5-D6-r2-M4-E3',
+        inputs: {
+          hidden: { shape: [5, 6] },
+          a: { shape: [3, 2, 6] },
+          b: { shape: [3, 4, 2] },
+          weights: { shape: [5, 2], draw: 'sigmoid' },
+          indices: { shape: [5, 2], dtype: 'int32', values: [0, 1, 2, 1, 1, 0, 0, 2, 2, 1] },
+          output: { shape: [5, 4] },
+        },
+        call: (ops, { hidden, a, b, weights, indices, output }) =>
+          ops.moLora(hidden, a, b, { weights, indices }, output),
+      },
+    ],
+  },
+  {
+    name: 'softMoe',
+    family: 'moe',
+    summary: 'Experts on weighted means of all tokens',
+    paper: { title: 'From Sparse to Soft Mixtures of Experts', url: 'https://arxiv.org/abs/2308.00951' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'B2-T7-D5-E3-S2',
+        inputs: { hidden: { shape: [2, 7, 5] }, phi: { shape: [5, 3, 2] }, w: { shape: [3, 5, 4] } },
+        call: (ops, { hidden, phi, w }) =>
+          ops.softMoe(hidden, phi, (slots, sizes) => ops.groupedMatMul(slots, w, sizes)),
+      },
+      {
+        id: 'B1-T1-E1-S1',
+        inputs: { hidden: { shape: [1, 1, 3] }, phi: { shape: [3, 1, 1] }, w: { shape: [1, 3, 3] } },
+        differentiable: ['hidden', 'w'],
+        call: (ops, { hidden, phi, w }) =>
+          ops.softMoe(hidden, phi, (slots, sizes) => ops.groupedMatMul(slots, w, sizes)),
+      },
+    ],
+  },
+  {
+    name: 'gatherTokens',
+    family: 'moe',
+    summary: 'Rows of chosen tokens',
+    paper: { title: 'Mixture-of-Depths', url: 'https://arxiv.org/abs/2404.02258' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'B2-T3-D5',
+        inputs: {
+          hidden: { shape: [2, 3, 5] },
+          indices: { shape: [2, 2], dtype: 'int32', values: [5, 0, -1, 0] },
+        },
+        call: (ops, { hidden, indices }) => ops.gatherTokens(hidden, indices),
+      },
+    ],
+  },
+  {
+    name: 'scatterTokens',
+    family: 'moe',
+    summary: 'Weighted rows back to their tokens',
+    paper: { title: 'Mixture-of-Depths', url: 'https://arxiv.org/abs/2404.02258' },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'C4-N3-D5',
+        inputs: {
+          y: { shape: [2, 2, 5] },
+          weights: { shape: [2, 2] },
+          indices: { shape: [2, 2], dtype: 'int32', values: [2, 0, -1, 2] },
+          residual: { shape: [3, 5] },
+        },
+        call: (ops, { y, weights, indices, residual }) => ops.scatterTokens(y, weights, indices, residual),
+      },
+      {
+        id: 'C3-plain',
+        inputs: {
+          y: { shape: [3, 4] },
+          indices: { shape: [3], dtype: 'int32', values: [1, 1, 0] },
+          residual: { shape: [2, 4] },
+        },
+        call: (ops, { y, indices, residual }) => ops.scatterTokens(y, undefined, indices, residual),
+      },
+    ],
+  },
+  {
+    name: 'mixtureOfDepths',
+    family: 'moe',
+    summary: 'Some tokens through a block, the rest past it',
+    paper: {
+      title: 'Mixture-of-Depths: Dynamically allocating compute in transformer-based language models',
+      url: 'https://arxiv.org/abs/2404.02258',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'B2-T5-D4-C2',
+        inputs: { hidden: { shape: [2, 5, 4] }, weights: { shape: [2, 5] }, w: { shape: [4, 4] } },
+        call: (ops, { hidden, weights, w }) =>
+          ops.mixtureOfDepths(hidden, weights, (x) => ops.routerLogits(x, w), { capacity: 2 }),
+      },
+    ],
+  },
+  {
+    name: 'mixtureOfHeads',
+    family: 'moe',
+    summary: 'Attention heads as experts',
+    paper: {
+      title: 'MoH: Multi-Head Attention as Mixture-of-Head Attention',
+      url: 'https://arxiv.org/abs/2410.11842',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'B2-T2-H4-D3-k2-shared1',
+        inputs: {
+          heads: { shape: [2, 2, 4, 3] },
+          weights: { shape: [2, 2, 2], draw: 'sigmoid' },
+          indices: { shape: [2, 2, 2], dtype: 'int32', values: [1, 3, 2, 1, -1, 3, 3, 2] },
+          shared: { shape: [2, 2, 1] },
+        },
+        call: (ops, { heads, weights, indices, shared }) =>
+          ops.mixtureOfHeads(heads, { weights, indices }, { shared }),
+      },
+      {
+        id: 'N3-H2-D5',
+        inputs: {
+          heads: { shape: [3, 2, 5] },
+          weights: { shape: [3, 1] },
+          indices: { shape: [3, 1], dtype: 'int32', values: [1, 0, 1] },
+        },
+        call: (ops, { heads, weights, indices }) => ops.mixtureOfHeads(heads, { weights, indices }),
+      },
+    ],
+  },
+  {
+    name: 'zeroComputationExperts',
+    family: 'moe',
+    summary: 'Null, copy and constant experts',
+    paper: {
+      title: 'MoE++: Accelerating Mixture-of-Experts Methods with Zero-Computation Experts',
+      url: 'https://arxiv.org/abs/2410.07348',
+    },
+    bounds: MOE,
+    cases: [
+      {
+        id: 'N4-D3-k3',
+        inputs: {
+          hidden: { shape: [4, 3] },
+          weights: { shape: [4, 3], draw: 'sigmoid' },
+          indices: { shape: [4, 3], dtype: 'int32', values: [0, 2, 3, 5, 4, 1, 3, 0, 1, 5, 2, 3] },
+          constants: { shape: [2, 3] },
+          residual: { shape: [4, 3] },
+        },
+        call: (ops, { hidden, weights, indices, constants, residual }) => {
+          const { output, routing } = ops.zeroComputationExperts(
+            hidden,
+            { weights, indices },
+            { numExperts: 2, numZero: 1, numCopy: 1, constants, residual },
+          );
+          return [output, routing.indices];
+        },
+      },
+      {
+        id: 'N2-D2-copy',
+        inputs: {
+          hidden: { shape: [2, 2] },
+          weights: { shape: [2, 1] },
+          indices: { shape: [2, 1], dtype: 'int32', values: [1, 0] },
+        },
+        call: (ops, { hidden, weights, indices }) =>
+          ops.zeroComputationExperts(hidden, { weights, indices }, { numExperts: 1, numCopy: 1 }).output,
       },
     ],
   },

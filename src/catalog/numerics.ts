@@ -1,17 +1,9 @@
 import { customGrad, engine, grads, scalar, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { exactValues, type ReadWrite } from '../op/exact';
+import { uniform } from '../random';
 import type { Case, InputSpec, Tensors } from './types';
 
-/** Uniform numbers in [0, 1) from a 32-bit seed (mulberry32). */
-export function uniform(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+export { uniform };
 
 function draw(spec: InputSpec, random: () => number): number[] {
   if (spec.values !== undefined) return [...spec.values];

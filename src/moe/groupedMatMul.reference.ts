@@ -11,7 +11,7 @@ interface Inputs {
 /** Sizes, the expert of every row, and the place of W_e[n, k] (from input k to output n). */
 function sizes({ x, weights }: Inputs, { groupSizes, transposed }: GroupedMatMulAttrs) {
   const K = x!.shape.at(-1)!;
-  const N = weights!.shape.at(transposed ? -2 : -1)!;
+  const N = weights!.data.length / (K * groupSizes.length);
   const expertOf = groupSizes.flatMap((size, e) => Array<number>(size).fill(e));
   const at = (e: number, n: number, k: number) => e * K * N + (transposed ? n * K + k : k * N + n);
   return { K, N, expertOf, at };

@@ -17,8 +17,10 @@ export interface GroupedMatMulAttrs {
 type Input = 'x' | 'weights' | 'bias';
 type Shapes = { readonly [name in Input]?: readonly number[] };
 
-function sizesOf({ x, weights }: Shapes, { transposed }: GroupedMatMulAttrs) {
-  return { K: x!.at(-1)!, N: weights!.at(transposed ? -2 : -1)! };
+/** Weights are one matrix per group, whatever axes they come in. */
+export function sizesOf({ x, weights }: Shapes, { groupSizes }: GroupedMatMulAttrs) {
+  const K = x!.at(-1)!;
+  return { K, N: weights!.reduce((n, size) => n * size, 1) / (K * groupSizes.length) };
 }
 
 /** Strides in bytes of W(n, k), from input k to output n. */

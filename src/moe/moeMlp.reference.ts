@@ -1,6 +1,6 @@
 import type { NdArray } from '../op/define';
 import { activationReference, type Form } from './activation.reference';
-import type { MoeMlpAttrs } from './moeMlp';
+import { expertSizes, type MoeMlpAttrs } from './expertSizes';
 
 interface Inputs {
   hidden?: NdArray;
@@ -21,15 +21,14 @@ interface Pair {
   at: number;
 }
 
-function experts(inputs: Inputs, { activation, layout, interleaved, by, alpha, limit }: MoeMlpAttrs) {
+function experts(inputs: Inputs, attrs: MoeMlpAttrs) {
+  const { activation, layout, interleaved, by, alpha, limit } = attrs;
   const { hidden, gateUp, down, gateUpBias, downBias, indices } = inputs;
   const form: Form = { ...activation, alpha, limit };
-  const D = hidden!.shape.at(-1)!;
-  const [F1, F, M] =
-    layout === 'outIn'
-      ? [gateUp!.shape.at(-2)!, down!.shape.at(-1)!, down!.shape.at(-2)!]
-      : [gateUp!.shape.at(-1)!, down!.shape.at(-2)!, down!.shape.at(-1)!];
-  const columns = indices!.shape.at(-1)!;
+  const { D, F1, F, M, columns } = expertSizes(
+    { hidden: hidden!.shape, gateUp: gateUp!.shape, down: down!.shape, indices: indices!.shape },
+    attrs,
+  );
   const pairs: Pair[] = [];
   indices!.data.forEach((index, at) => {
     const row = Math.floor(at / columns);

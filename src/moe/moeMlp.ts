@@ -1,7 +1,8 @@
 import { ones, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
-import type { KernelCall, Shape } from '../op/define';
+import type { KernelCall } from '../op/define';
 import { checkShapes } from '../tensor/shape';
 import { type Activation, activationForm, KIND_NUMBER } from './activation';
+import { type ExpertShapes, expertSizes, type MoeMlpAttrs } from './expertSizes';
 import { defineMoeOp, noGradient } from './family';
 import { outerScratch, productScratch } from './groupedMatMul';
 import { moeMlpBackwardReference, moeMlpReference } from './moeMlp.reference';
@@ -59,14 +60,6 @@ export interface MoeMlpOptions {
   residual?: Tensor;
 }
 
-export interface MoeMlpAttrs {
-  activation: ReturnType<typeof activationForm>;
-  layout: 'outIn' | 'inOut';
-  interleaved: boolean;
-  alpha: number;
-  limit: number;
-  by: ChosenBy;
-}
 type Input =
   | 'hidden'
   | 'gateUp'
@@ -77,26 +70,12 @@ type Input =
   | 'indices'
   | 'residual'
   | 'dy';
-type Shapes = { readonly [name in Input]?: Shape };
-
-function sizes({ hidden, gateUp, down, indices }: Shapes, { layout, activation }: MoeMlpAttrs) {
-  const [M, F] = layout === 'outIn' ? down!.slice(-2) : [down!.at(-1)!, down!.at(-2)!];
-  return {
-    N: hidden!.slice(0, -1).reduce((n, size) => n * size, 1),
-    D: hidden!.at(-1)!,
-    M,
-    F,
-    F1: activation.gated ? 2 * F : F,
-    E: gateUp!.length === 3 ? gateUp![0] : 1,
-    columns: indices!.at(-1)!,
-  };
-}
 
 function planned<I extends Input, K>(
   call: Pick<KernelCall<I, MoeMlpAttrs, K>, 'shape' | 'attrs' | 'buffer'> & { input: { indices: number } },
 ) {
-  const shape = call.shape as Shapes;
-  const size = sizes(shape, call.attrs);
+  const shape = call.shape as ExpertShapes;
+  const size = expertSizes(shape, call.attrs);
   const count = shape.indices!.reduce((n, d) => n * d, 1);
   const indices = new Int32Array(call.buffer(), call.input.indices, count).slice();
   return { ...size, plan: planOf(indices, size.columns, size.N, size.E, call.attrs.by) };
@@ -117,9 +96,10 @@ function formArguments({ activation, interleaved, alpha, limit }: MoeMlpAttrs) {
   return [Number(activation.gated), Number(interleaved), KIND_NUMBER[activation.kind], alpha, limit] as const;
 }
 
-const op = defineMoeOp<Input, MoeMlpAttrs>({
+/** The layer without its checks, for the expert layers that are special cases of it. */
+export const moeMlpOp = defineMoeOp<Input, MoeMlpAttrs>({
   name: 'moeMlp',
-  outputs: (shape, attrs) => [[...shape.hidden!.slice(0, -1), sizes(shape, attrs).M]],
+  outputs: (shape, attrs) => [[...shape.hidden!.slice(0, -1), expertSizes(shape, attrs).M]],
   kernel: (call) => {
     const { input, output, attrs, scratch, launch } = call;
     const { N, D, M, F, F1, plan } = planned(call);
@@ -295,7 +275,7 @@ export function moeMlp(
   const { layout = oss ? 'inOut' : 'outIn', interleaved = oss } = options;
   const form = activationForm('moeMlp', activation);
   const by: ChosenBy = 'tokens' in routing ? 'expert' : 'token';
-  const attrs: MoeMlpAttrs = { activation: form, layout, interleaved, alpha, limit, by };
+  const attrs: MoeMlpAttrs = { activation: form, layout, interleaved, alpha, limit, by, form: 'stacked' };
   const axes = leadingAxes(hidden);
   const indices = 'tokens' in routing ? routing.tokens : routing.indices;
   const indicesName = 'tokens' in routing ? 'tokens' : 'indices';
@@ -320,7 +300,7 @@ export function moeMlp(
   const inputs = { hidden, gateUp, down, gateUpBias, downBias, weights: routing.weights, indices };
   return tidy(() => {
     const stream = shared === undefined ? residual : throughShared(hidden, shared, residual, attrs, M);
-    return op.run({ ...inputs, residual: stream }, attrs)[0];
+    return moeMlpOp.run({ ...inputs, residual: stream }, attrs)[0];
   });
 }
 
@@ -352,5 +332,8 @@ function throughShared(
   const shape = [...hidden.shape.slice(0, -1), 1];
   const indices = zeros(shape, 'int32');
   const weights = weight ?? ones(shape);
-  return op.run({ hidden, gateUp, down, weights, indices, residual }, { ...attrs, by: 'token' })[0];
+  return moeMlpOp.run(
+    { hidden, gateUp, down, weights, indices, residual },
+    { ...attrs, by: 'token', form: 'one' },
+  )[0];
 }

@@ -2,8 +2,8 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** Slots of one expert that a kernel works on at a time. */
 const BLOCK_SLOTS = 128;
-/** Sorting so few slots by comparison beats a histogram over many experts. */
-const FEW_SLOTS = 64;
+/** A histogram over more experts than this per slot takes longer than sorting the slots by comparison. */
+const EXPERTS_PER_SLOT = 16;
 
 /** Who chose whom: `token`, indices [N, k] are experts; `expert`, indices [E, C] are tokens. -1 is no one. */
 export type ChosenBy = 'token' | 'expert';
@@ -66,7 +66,8 @@ function ascending(count: number): Int32Array {
 
 /** The positions of `keys`, which are below `count`, in ascending order of key; equal keys keep their order. */
 function stableOrder(keys: Int32Array, count: number): Int32Array {
-  if (keys.length <= FEW_SLOTS) return ascending(keys.length).sort((a, b) => keys[a] - keys[b] || a - b);
+  if (count > EXPERTS_PER_SLOT * keys.length)
+    return ascending(keys.length).sort((a, b) => keys[a] - keys[b] || a - b);
   const next = new Int32Array(count + 1);
   for (const key of keys) next[key + 1]++;
   for (let k = 0; k < count; k++) next[k + 1] += next[k];

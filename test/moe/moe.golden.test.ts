@@ -1,4 +1,4 @@
-import { concat, customGrad, grads, scalar, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
+import { concat, customGrad, grads, reshape, scalar, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { MOE } from '../../src/catalog/bounds';
 import { deviation, float64 } from '../../src/catalog/numerics';
@@ -14,6 +14,8 @@ interface Attrs {
   groups: number;
   topkGroups: number;
   routedScaling: number;
+  capacity: number;
+  masked: boolean;
 }
 
 function routingOf({ kind, topk: topK, ...rest }: Attrs, correctionBias?: Tensor): TopkRoutingOptions {
@@ -56,6 +58,31 @@ const calls: Record<string, (ops: typeof linnet, x: Inputs, attrs: Attrs) => Rec
     const shared = x.shared_down && { gateUp: x.shared_gate_up, down: x.shared_down };
     return { o: ops.moeMlp(x.hidden, experts, routing, { activation, shared }) };
   },
+  expert_choice: (ops, { hidden, weight }, { capacity }) => {
+    const { weights, tokens } = ops.expertChoiceRouting(ops.routerLogits(hidden, weight), { capacity });
+    return { weights, indices: tokens };
+  },
+  soft_moe: (ops, { hidden, phi, w }) => ({
+    o: ops.softMoe(hidden, phi, (slots, sizes) => ops.groupedMatMul(slots, w, sizes)),
+  }),
+  switch_moe: (ops, { hidden, classifier, wi, wo }, { capacity }) => {
+    const routing = ops.switchRouting(ops.routerLogits(hidden, classifier), { capacity });
+    const experts = { gateUp: wi, down: wo };
+    return { o: ops.moeMlp(hidden, experts, routing, { activation: 'relu' }), expert: routing.indices };
+  },
+  switch_losses: (ops, { logits }) => {
+    const { indices } = ops.topkRouting(logits, { topK: 1 });
+    return {
+      z_loss: ops.routerZLoss(logits),
+      aux_loss: ops.loadBalancingLoss(logits, indices, { perSequence: true }),
+    };
+  },
+  load_balancing_loss: (ops, { logits, mask }, { topk, masked }) => {
+    const { indices } = ops.topkRouting(logits, { topK: topk });
+    const perLayer = reshape(mask, [1, mask.size]);
+    const layers = masked ? concat(Array<Tensor>(logits.shape[0]).fill(perLayer)) : undefined;
+    return { loss: ops.loadBalancingLoss(logits, indices, { mask: layers }) };
+  },
 };
 
 /** The golden shared expert has gate and up apart; here they are one tensor, in the inputs and in the gradients. */
@@ -81,11 +108,12 @@ function gradientsOf(ops: typeof linnet, c: GoldenCase, names: string[]): Record
     const inputs = { ...c.in, ...Object.fromEntries(names.map((name, i) => [name, values[i]])) };
     const outputs = calls[c.op](ops, inputs, c.attrs as never);
     const weighed = Object.keys(outputs).filter((name) => `d${name}` in c.in);
-    const mine = outputs.indices?.arraySync() as number[][];
+    const mine = c.op === 'router' ? (outputs.indices.arraySync() as number[][]) : undefined;
     const weightOf = (name: string) => (mine ? inOrderOf(mine, c, c.in[`d${name}`]) : c.in[`d${name}`]);
-    return customGrad(() => ({ value: scalar(0), gradFunc: () => weighed.map(weightOf) }))(
-      ...weighed.map((name) => outputs[name]),
-    );
+    return customGrad(() => ({
+      value: scalar(0),
+      gradFunc: () => weighed.map((name) => reshape(weightOf(name), outputs[name].shape)),
+    }))(...weighed.map((name) => outputs[name]));
   };
   grads(loss)(names.map((name) => c.in[name])).forEach((gradient, i) => {
     result[names[i]] = float64(gradient);
@@ -93,9 +121,12 @@ function gradientsOf(ops: typeof linnet, c: GoldenCase, names: string[]): Record
   return result;
 }
 
-const cases = golden('moe')
-  .filter(({ op }) => op in calls)
-  .map((c) => ({ ...c, in: withSharedGateUp(c.in), grad: withSharedGateUp(c.grad) }));
+const cases = golden('moe').map((c) => ({
+  ...c,
+  attrs: { ...c.attrs, masked: c.case === 'masked' } as unknown as GoldenCase['attrs'],
+  in: withSharedGateUp(c.in),
+  grad: withSharedGateUp(c.grad),
+}));
 
 describe.each([
   ['kernels', linnet],
@@ -106,7 +137,7 @@ describe.each([
       tidy(() => {
         const outputs = calls[c.op](ops, c.in, c.attrs as never);
         for (const [name, output] of Object.entries(outputs)) {
-          const mine = outputs.indices?.arraySync() as number[][];
+          const mine = c.op === 'router' ? (outputs.indices.arraySync() as number[][]) : undefined;
           const want = mine && name !== 'logits' ? inOrderOf(mine, c, c.out[name]) : c.out[name];
           const { r, m } = deviation(float64(output), float64(want));
           expect(r, name).toBeLessThanOrEqual(MOE.r);

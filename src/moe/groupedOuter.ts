@@ -1,0 +1,49 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { NdArray, Shape } from '../op/define';
+import { defineMoeOp } from './family';
+import { groupedMatMulOp, outerScratch } from './groupedMatMul';
+import { offsetsOf, upload } from './plan';
+
+interface Attrs {
+  groupSizes: readonly number[];
+}
+
+const last = (shape: Shape) => shape.at(-1)!;
+
+/** y_g = sum over the rows i of group g of a_i b_i^T */
+function groupedOuterReference(
+  { a, b }: { a?: NdArray; b?: NdArray },
+  { groupSizes }: Attrs,
+): [y: Float64Array] {
+  const [M, N] = [last(a!.shape), last(b!.shape)];
+  const y = new Float64Array(groupSizes.length * M * N);
+  const groupOf = groupSizes.flatMap((size, g) => Array<number>(size).fill(g));
+  groupOf.forEach((g, i) => {
+    for (let m = 0; m < M; m++) {
+      for (let n = 0; n < N; n++) y[(g * M + m) * N + n] += a!.data[i * M + m] * b!.data[i * N + n];
+    }
+  });
+  return [y];
+}
+
+const op = defineMoeOp<'a' | 'b', Attrs>({
+  name: 'groupedOuter',
+  outputs: ({ a, b }, { groupSizes }) => [[groupSizes.length, last(a!), last(b!)]],
+  kernel: (call) => {
+    const { input, output, shape, attrs, scratch, launch } = call;
+    const [M, N] = [last(shape.a!), last(shape.b!)];
+    const offsets = upload(call, offsetsOf(attrs.groupSizes));
+    const work = scratch(outerScratch(M));
+    launch('groupedOuter', attrs.groupSizes.length, input.a, 0, input.b, 0, output[0], offsets, work, M, N);
+  },
+  reference: groupedOuterReference,
+  gradient: ({ inputs: { a, b }, dy, attrs: { groupSizes } }) => ({
+    a: () => groupedMatMulOp.run({ x: b!, weights: dy[0] }, { groupSizes, transposed: true })[0],
+    b: () => groupedMatMulOp.run({ x: a!, weights: dy[0] }, { groupSizes, transposed: false })[0],
+  }),
+});
+
+/** `[G, M, N]`, for each group of rows the sum of `a_i b_i^T`: a `[..., M]`, b `[..., N]`. */
+export function groupedOuter(a: Tensor, b: Tensor, groupSizes: readonly number[]): Tensor {
+  return op.run({ a, b }, { groupSizes })[0];
+}

@@ -1,0 +1,52 @@
+import { fill, type Tensor, tensor } from '@tensorflow/tfjs-core';
+import { checkShapes } from '../tensor/shape';
+import type { Routing } from './moeMlp';
+
+export interface HashRoutingOptions {
+  numExperts: number;
+  /** Distinct experts per token, each with weight 1 / topK; default 1. */
+  topK?: number;
+  /** Another seed, another assignment; default 0. */
+  seed?: number;
+}
+
+/** A 32-bit integer whose bits all depend on all bits of x. */
+function mix(x: number): number {
+  let h = x | 0;
+  h = Math.imul(h ^ (h >>> 16), 0x7feb352d);
+  h = Math.imul(h ^ (h >>> 15), 0x846ca68b);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+/**
+ * A fixed expert for every entry of the vocabulary, by a hash of its id: nothing to learn, nothing to balance.
+ *
+ * @param tokenIds `[...]` int32
+ * @returns weights `[..., topK]`, all `1 / topK`, and indices `[..., topK]` int32
+ * @throws TypeError, RangeError for a wrong dtype or more experts per token than there are
+ * @see Roller et al., "Hash Layers For Large Sparse Models"
+ */
+export function hashRouting(tokenIds: Tensor, options: HashRoutingOptions): Routing {
+  const { numExperts, topK = 1, seed = 0 } = options;
+  checkShapes('hashRouting', [
+    ['tokenIds', tokenIds, tokenIds.shape?.map((_, i) => `N${i}`).join(' ') ?? '', 'int32'],
+  ]);
+  if (!(Number.isInteger(topK) && topK >= 1 && topK <= numExperts)) {
+    throw new RangeError(`hashRouting: topK is ${topK}; expected 1 to ${numExperts} (numExperts)`);
+  }
+  const ids = tokenIds.dataSync();
+  const indices = new Int32Array(ids.length * topK);
+  ids.forEach((id, n) => {
+    const first = mix(id ^ mix(seed)) % numExperts;
+    // a step without a factor in common with E comes to every expert
+    let step = numExperts > 1 ? 1 + (mix(id + seed + 1) % (numExperts - 1)) : 1;
+    while (commonFactor(step, numExperts) > 1) step++;
+    for (let j = 0; j < topK; j++) indices[n * topK + j] = (first + j * step) % numExperts;
+  });
+  const shape = [...tokenIds.shape, topK];
+  return { weights: fill(shape, 1 / topK), indices: tensor(indices, shape, 'int32') };
+}
+
+function commonFactor(a: number, b: number): number {
+  return b === 0 ? a : commonFactor(b, a % b);
+}
