@@ -11,6 +11,8 @@ const GUARD = 0xa5;
  */
 export function damagedBlocks(run: () => void): number {
   const { wasm } = backend() as unknown as WasmBackend;
+  // emscripten replaces both by the real ones on their first call
+  wasm._free(wasm._malloc(8));
   const { _malloc, _free } = wasm;
   const bytes = () => new Uint8Array(memoryOf(backend() as unknown as WasmBackend).buffer);
   const sizes = new Map<number, number>();
