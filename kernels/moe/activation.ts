@@ -109,8 +109,6 @@ export function activateSlope(kind: i32, x: v128): v128 {
 }
 
 /** h from gate and up on four lanes; `gated` false leaves up alone. */
-// @ts-ignore: decorator
-@inline
 export function hiddenOf(kind: i32, gated: bool, gate: v128, up: v128, alpha: f32, limit: f32): v128 {
   if (kind == CLAMPED) {
     const g = f32x4.min(gate, f32x4.splat(limit));
@@ -122,8 +120,6 @@ export function hiddenOf(kind: i32, gated: bool, gate: v128, up: v128, alpha: f3
 }
 
 /** dgate from dh */
-// @ts-ignore: decorator
-@inline
 export function gateGradient(
   kind: i32, gated: bool, gate: v128, up: v128, dh: v128, alpha: f32, limit: f32,
 ): v128 {
@@ -141,8 +137,6 @@ export function gateGradient(
 }
 
 /** dup from dh */
-// @ts-ignore: decorator
-@inline
 export function upGradient(kind: i32, gate: v128, up: v128, dh: v128, alpha: f32, limit: f32): v128 {
   if (kind == CLAMPED) {
     const bound = f32x4.splat(limit);

@@ -186,6 +186,10 @@ it('mixtureOfHeads with every head at weight 1 changes nothing', () => {
   expect(listOf(linnet.mixtureOfHeads(heads, { weights: ones([3, 4]), indices }))).toEqual(listOf(heads));
 });
 
+it('gatherTokens gives nothing but zeros for -1', () => {
+  expect(listOf(linnet.gatherTokens(ones([2, 3]), ints([-1, 1], [2])))).toEqual([0, 0, 0, 1, 1, 1]);
+});
+
 it('zeroComputationExperts leaves the experts that compute to moeMlp', () => {
   const { hidden } = drawInputs({ hidden: { shape: [2, 3] } });
   const routing = { weights: ones([2, 2]), indices: ints([0, 3, 4, 2], [2, 2]) };
