@@ -35,6 +35,7 @@ export const {
   routerZLoss,
   routingWeights,
   rwkv7,
+  scaledDotProductAttention,
   scatterTokens,
   sinkhornRouting,
   softMoe,

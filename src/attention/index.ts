@@ -1,1 +1,5 @@
-export {};
+export {
+  type AttentionOptions,
+  type AttentionResult,
+  scaledDotProductAttention,
+} from './scaledDotProductAttention';

@@ -1,3 +1,75 @@
+import { matMul, mul, softmax, transpose } from '@tensorflow/tfjs-core';
+import { SOFTMAX_ATTENTION } from './bounds';
 import type { CatalogEntry } from './types';
 
-export const attention: CatalogEntry[] = [];
+const qkv = (B: number, Tq: number, Tk: number, Hq: number, Hkv: number, D: number, Dv = D) => ({
+  q: { shape: [B, Tq, Hq, D] },
+  k: { shape: [B, Tk, Hkv, D] },
+  v: { shape: [B, Tk, Hkv, Dv] },
+});
+
+export const attention: CatalogEntry[] = [
+  {
+    name: 'scaledDotProductAttention',
+    family: 'attention',
+    summary: 'Softmax attention, causal, windowed, masked, packed, with grouped heads',
+    paper: { title: 'FlashAttention-2', url: 'https://arxiv.org/abs/2307.08691' },
+    bounds: SOFTMAX_ATTENTION,
+    cases: [
+      {
+        id: 'B2-T33-H2-D16',
+        inputs: qkv(2, 33, 33, 2, 2, 16),
+        call: (ops, { q, k, v }) => ops.scaledDotProductAttention(q, k, v),
+        naive: ({ q, k, v }) => {
+          const [qh, kh, vh] = [q, k, v].map((x) => transpose(x, [0, 2, 1, 3]));
+          return transpose(matMul(softmax(mul(matMul(qh, kh, false, true), 16 ** -0.5)), vh), [0, 2, 1, 3]);
+        },
+      },
+      {
+        id: 'causal-Tq5-Tk70-Hq4-Hkv2-D7-Dv3',
+        inputs: qkv(1, 5, 70, 4, 2, 7, 3),
+        call: (ops, { q, k, v }) => ops.scaledDotProductAttention(q, k, v, { isCausal: true }),
+      },
+      {
+        id: 'window-sink-lse-T40-D8',
+        inputs: { ...qkv(1, 40, 40, 3, 1, 8), sink: { shape: [3] } },
+        call: (ops, { q, k, v, sink }) => {
+          const { output, lse } = ops.scaledDotProductAttention(q, k, v, {
+            isCausal: true,
+            window: 9,
+            sink,
+            returnLse: true,
+          });
+          return [output, lse];
+        },
+      },
+      {
+        id: 'mask-bias-softcap-T19-D12',
+        inputs: {
+          ...qkv(2, 19, 19, 2, 1, 12),
+          mask: { shape: [2, 1, 19, 19], draw: 'bool' },
+          bias: { shape: [1, 2, 19, 19] },
+        },
+        call: (ops, { q, k, v, mask, bias }) =>
+          ops.scaledDotProductAttention(q, k, v, { mask, bias, softcap: 4 }),
+      },
+      {
+        id: 'alibi-lengths-B2-Tk20-D1',
+        inputs: { ...qkv(2, 6, 20, 2, 2, 1), slopes: { shape: [2], values: [0.5, 0.25] } },
+        call: (ops, { q, k, v, slopes }) =>
+          ops.scaledDotProductAttention(q, k, v, {
+            alibiSlopes: slopes,
+            kvLengths: [20, 0],
+            causalAlign: 'top-left',
+          }),
+        differentiable: ['q', 'k', 'v'],
+      },
+      {
+        id: 'packed-T24-D8',
+        inputs: qkv(1, 24, 24, 2, 2, 8),
+        call: (ops, { q, k, v }) =>
+          ops.scaledDotProductAttention(q, k, v, { isCausal: true, cuSeqlens: [0, 1, 11, 11, 24] }),
+      },
+    ],
+  },
+];

@@ -1,0 +1,2 @@
+export { attentionForward } from './forward';
+export { attentionBackward } from './backward';

@@ -1,0 +1,116 @@
+import { exp, exp2 } from '../core/exp';
+import { log1p } from '../core/log';
+
+/** Keys of a packed block. */
+export const KEYS: i32 = 64;
+export const LOG2E: f32 = 1.4426950408889634;
+export const LN2: f32 = 0.6931471805599453;
+
+/** Everything that changes a score besides q k; a pointer of 0 means absent. Strides in elements. */
+@unmanaged
+export class Modifiers {
+  mask: usize; maskB: i32; maskH: i32; maskQ: i32; maskK: i32;
+  bias: usize; biasB: i32; biasH: i32; biasQ: i32; biasK: i32;
+  slopes: usize;
+  gate: usize;
+  softcap: f32;
+}
+
+/** Whether scores need more than scale and range. */
+// @ts-ignore: decorator
+@inline
+export function modifies(m: Modifiers): bool {
+  return m.mask != 0 || m.bias != 0 || m.slopes != 0 || m.gate != 0 || m.softcap > 0;
+}
+
+function tanh(x: f32): f32 {
+  const a = abs<f32>(x);
+  if (a < 0.2) {
+    const z = x * x;
+    return x * (1 + z * (<f32>-0.33333334 + z * (<f32>0.13333334 + z * (<f32>-0.05396825 + z * <f32>0.021869488))));
+  }
+  const e = f32x4.extract_lane(exp(f32x4.splat(-2 * a)), 0);
+  const t: f32 = (1 - e) / (1 + e);
+  return x < 0 ? -t : t;
+}
+
+/** tanh(x / softcap) */
+export function capped(x: f32, softcap: f32): f32 {
+  return tanh(x / softcap);
+}
+
+/** Softcap, ALiBi, forget gates, bias and mask on one score in natural units; position = key minus the query's own. */
+export function modifyScore(
+  m: Modifiers, score: f32, b: i32, h: i32, q: i32, j: i32, position: i32, Hq: i32, Tk: i32,
+): f32 {
+  if (m.mask) {
+    const at = b * m.maskB + h * m.maskH + q * m.maskQ + j * m.maskK;
+    if (!load<u8>(m.mask + <usize>at)) return -Infinity;
+  }
+  let s = score;
+  if (m.softcap > 0) s = m.softcap * capped(s, m.softcap);
+  if (m.slopes) s += load<f32>(m.slopes + (<usize>h << 2)) * <f32>position;
+  if (m.gate) {
+    const own = (b * Tk + j - position) * Hq + h, at = (b * Tk + j) * Hq + h;
+    s += load<f32>(m.gate + (<usize>own << 2)) - load<f32>(m.gate + (<usize>at << 2));
+  }
+  if (m.bias) s += load<f32>(m.bias + (<usize>(b * m.biasB + h * m.biasH + q * m.biasQ + j * m.biasK) << 2));
+  return s;
+}
+
+/** Natural logarithm of four positive normal numbers. */
+// @ts-ignore: decorator
+@inline
+export function log(x: v128): v128 {
+  const exponent = f32x4.convert_i32x4_s(i32x4.sub(i32x4.shr_u(x, 23), i32x4.splat(127)));
+  const mantissa = v128.or(v128.and(x, i32x4.splat(0x7fffff)), i32x4.splat(0x3f800000)); // [1, 2)
+  const value = f32x4.add(f32x4.mul(exponent, f32x4.splat(LN2)), log1p(f32x4.sub(mantissa, f32x4.splat(1))));
+  return v128.bitselect(x, value, f32x4.ne(x, x));
+}
+
+/** 2^(x - max), with a maximum of -Infinity read as 0 */
+// @ts-ignore: decorator
+@inline
+export function finiteMax(max: v128): v128 {
+  return v128.andnot(max, f32x4.eq(max, f32x4.splat(-Infinity)));
+}
+
+// @ts-ignore: decorator
+@inline
+export function rescale(before: v128, after: v128): v128 {
+  return exp2(f32x4.sub(before, after));
+}
+
+/** Copies rows [rows, n] into rows of pitch `pitch` (a multiple of 8 floats), zeros after n; true if any is NaN or infinite. */
+export function packRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i32, pitch: i32): bool {
+  let probe = f32x4.splat(0);
+  for (let r = 0; r < rows; r++) {
+    const from = src + <usize>r * srcRow, to = dst + (<usize>(r * pitch) << 2);
+    let i = 0;
+    for (; i + 4 <= n; i += 4) {
+      const x = v128.load(from + (<usize>i << 2));
+      probe = f32x4.add(probe, f32x4.mul(x, f32x4.splat(0)));
+      v128.store(to + (<usize>i << 2), x);
+    }
+    for (; i < n; i++) {
+      const x = load<f32>(from + (<usize>i << 2));
+      probe = f32x4.add(probe, f32x4.splat(x * 0));
+      store<f32>(to + (<usize>i << 2), x);
+    }
+    for (; i < pitch; i++) store<f32>(to + (<usize>i << 2), 0);
+  }
+  return v128.any_true(f32x4.ne(probe, probe));
+}
+
+/** Sets -Infinity where a lane's key range [lo, hi) does not hold the key; lo and hi are [8] int32. */
+export function applyRanges(scores: usize, pitch: usize, lo: usize, hi: usize, first: i32, keys: i32): void {
+  const lo0 = v128.load(lo), lo1 = v128.load(lo, 16), hi0 = v128.load(hi), hi1 = v128.load(hi, 16);
+  const hidden = f32x4.splat(-Infinity);
+  for (let j = 0; j < keys; j++) {
+    const key = i32x4.splat(first + j), p = scores + <usize>j * pitch;
+    const in0 = v128.and(i32x4.ge_s(key, lo0), i32x4.lt_s(key, hi0));
+    const in1 = v128.and(i32x4.ge_s(key, lo1), i32x4.lt_s(key, hi1));
+    v128.store(p, v128.bitselect(v128.load(p), hidden, in0));
+    v128.store(p, v128.bitselect(v128.load(p, 16), hidden, in1), 16);
+  }
+}
