@@ -1,5 +1,6 @@
 import { exp2 } from '../core/exp';
 import { columnTile, rowTile } from '../core/tile';
+import { transpose4 } from '../core/transpose';
 import { applyRanges, capped, KEYS, LOG2E, Modifiers, modifies, modifyScore, packRows } from './score';
 
 /** Rows of a tile: 8 lanes times 4, so that the products with dO and Q run over 32 rows. */
@@ -12,7 +13,7 @@ const PITCH: usize = 128;
  * A work item is (batch, KV head); its rows are numbered query * group + head as in the forward pass.
  *
  * scratch: dQ [rows][pitch], delta and lse [rows], K, dK [KEYS][pitch], V, dV [KEYS][pitchV],
- *          Q^T [4][D][8], dO^T [4][Dv][8], Q [32][pitch], dO [32][pitchV], P and dS [KEYS][32], ranges [2][8],
+ *          Q^T [4][D][8], dO^T [4][Dv][8], scale Q [32][pitch], dO [32][pitchV], P and dS [KEYS][32], ranges [2][8],
  *          derivative of the softcap [KEYS][32]
  */
 export function attentionBackward(
@@ -93,20 +94,20 @@ export function attentionBackward(
           if (index < rows) {
             const h = kv * group + index % group, from = <usize>((b * Tq + index / group) * Hq + h);
             packRows(q + from * rowD, 0, Q + at * row, 1, D, pitch);
+            for (let d = 0; d < pitch; d += 4) {
+              const p = Q + at * row + (<usize>d << 2);
+              v128.store(p, f32x4.mul(v128.load(p), f32x4.splat(scale)));
+            }
             packRows(dOutput + from * rowDv, 0, DO + at * rowV, 1, Dv, pitchV);
           } else {
             memory.fill(Q + at * row, 0, row);
             memory.fill(DO + at * rowV, 0, rowV);
           }
-          const lane = (<usize>(r & 7) << 2), tile = <usize>(r >> 3);
-          for (let d = 0; d < D; d++) {
-            const x = load<f32>(Q + at * row + (<usize>d << 2)) * scale;
-            store<f32>(QT + tile * (rowD << 3) + (<usize>d << 5) + lane, x);
-          }
-          for (let d = 0; d < Dv; d++) {
-            const x = load<f32>(DO + at * rowV + (<usize>d << 2));
-            store<f32>(OT + tile * (rowDv << 3) + (<usize>d << 5) + lane, x);
-          }
+        }
+        for (let tile = 0; tile < 4; tile++) {
+          const at = <usize>tile;
+          transposeRows(Q + (at << 3) * row, row, QT + at * (rowD << 3), D);
+          transposeRows(DO + (at << 3) * rowV, rowV, OT + at * (rowDv << 3), Dv);
         }
         for (let tile = 0; tile < 4; tile++) {
           const column = <usize>tile << 5;
@@ -142,10 +143,7 @@ export function attentionBackward(
       }
       for (let j = 0; j < keys; j++) {
         const to = <usize>((b * Tk + first + j) * Hkv + kv), at = <usize>j;
-        for (let d = 0; d < D; d++) {
-          const p = <usize>d << 2;
-          store<f32>(dk + to * rowD + p, load<f32>(DK + at * row + p) * scale);
-        }
+        memory.copy(dk + to * rowD, DK + at * row, rowD);
         memory.copy(dv + to * rowDv, DV + at * rowV, rowDv);
       }
     }
@@ -159,14 +157,21 @@ export function attentionBackward(
   }
 }
 
+/** Eight rows [8][n] to columns [n][8]; writes up to the next multiple of 4 columns. */
+function transposeRows(src: usize, row: usize, dst: usize, n: i32): void {
+  for (let d = 0; d < n; d += 4) {
+    const from = src + (<usize>d << 2), to = dst + (<usize>d << 5);
+    transpose4(from, row, to, 32, false);
+    transpose4(from + (row << 2), row, to + 16, 32, false);
+  }
+}
+
 /** NaN and Infinity, as padding behind a mask may hold, become 0; a query that sees one has a NaN in lse or output. */
 function hideIrregular(rows: usize, n: i32, pitch: i32): void {
-  for (let r = 0; r < n; r++) {
-    for (let i = 0; i < pitch; i++) {
-      const p = rows + (<usize>(r * pitch + i) << 2);
-      const x = load<f32>(p);
-      if (!(x - x == 0)) store<f32>(p, 0);
-    }
+  for (let i = 0; i < n * pitch; i += 4) {
+    const p = rows + (<usize>i << 2);
+    const x = v128.load(p), zero = f32x4.sub(x, x);
+    v128.store(p, v128.and(x, f32x4.eq(zero, zero)));
   }
 }
 

@@ -47,11 +47,10 @@ export function attentionForward(
         const r = firstRow + (t << 3) + lane, at = <usize>lane << 2;
         store<f32>(M + lanes + at, -Infinity);
         store<f32>(L + lanes + at, 0);
-        let lo = 0, hi = 0;
+        // lanes past the last row see what it sees, so that a ragged tile needs no masking
+        const i = min(r, rows - 1) / group, h = kv * group + r % group;
+        const lo = load<i32>(ranges + <usize>(b * Tq + i) * 12), hi = load<i32>(ranges + <usize>(b * Tq + i) * 12, 4);
         if (r < rows) {
-          const i = r / group, h = kv * group + r % group;
-          lo = load<i32>(ranges + <usize>(b * Tq + i) * 12);
-          hi = load<i32>(ranges + <usize>(b * Tq + i) * 12, 4);
           if (lo < hi) {
             itemLo = min(itemLo, lo);
             itemHi = max(itemHi, hi);
@@ -71,9 +70,19 @@ export function attentionForward(
     for (let first = itemLo; first < itemHi; first += KEYS) {
       const keys = min(KEYS, itemHi - first), keys4 = (keys + 3) & ~3;
       const source = <usize>(b * Tk + first);
-      packRows(k + source * rowK + <usize>kv * rowD, rowK, K, keys, D, D);
-      memory.fill(K + <usize>keys * rowD, 0, <usize>(keys4 - keys) * rowD);
-      const irregular = packRows(v + source * rowV + (<usize>(kv * Dv) << 2), rowV, V, keys, Dv, pitchV);
+      let keyRows = k + source * rowK + <usize>kv * rowD, keyPitch = rowK;
+      let valueRows = v + source * rowV + (<usize>(kv * Dv) << 2), valuePitch = rowV;
+      let irregular = false;
+      // a single tile (decode) reads a whole block once, so copying it first would only cost
+      if (!(usedTiles == 1 && keys == keys4 && pitchV == Dv && !modified && coversBlock(R, rowCount, first, keys))) {
+        packRows(keyRows, rowK, K, keys, D, D);
+        memory.fill(K + <usize>keys * rowD, 0, <usize>(keys4 - keys) * rowD);
+        irregular = packRows(valueRows, rowV, V, keys, Dv, pitchV);
+        keyRows = K;
+        keyPitch = rowD;
+        valueRows = V;
+        valuePitch = <usize>pitchV << 2;
+      }
 
       for (let t = 0; t < usedTiles; t++) {
         const lanes = <usize>t << 5, bounds = R + (<usize>t << 6);
@@ -91,7 +100,7 @@ export function attentionForward(
 
         const tileQ = Q + <usize>t * (rowD << 3);
         for (let j = 0; j < keys4; j += 4) {
-          rowTile(K + <usize>j * rowD, rowD, tileQ, 32, D, S + (<usize>j << 5), 32, false); // [4][D] x [D][8]
+          rowTile(keyRows + <usize>j * keyPitch, keyPitch, tileQ, 32, D, S + (<usize>j << 5), 32, false); // [4][D] x [D][8]
         }
         if (modified) {
           for (let lane = 0; lane < 8; lane++) {
@@ -154,8 +163,8 @@ export function attentionForward(
           const rowO = <usize>pitchV << 2;
           for (let d = 0; d < pitchV; d += 8) {
             const column = <usize>d << 2;
-            columnTile(S, 32, V + column, rowO, keys, tileO + column, rowO, true); // [4][keys] x [keys][8]
-            columnTile(S + 16, 32, V + column, rowO, keys, tileO + (rowO << 2) + column, rowO, true);
+            columnTile(S, 32, valueRows + column, valuePitch, keys, tileO + column, rowO, true); // [4][keys] x [keys][8]
+            columnTile(S + 16, 32, valueRows + column, valuePitch, keys, tileO + (rowO << 2) + column, rowO, true);
           }
         }
       }
@@ -165,6 +174,15 @@ export function attentionForward(
       finishTile(t, firstRow, rows, group, kv, b, Tq, Hq, Dv, pitchV, sink, O, M, L, output, lse);
     }
   }
+}
+
+/** Whether every row of the first tile sees all keys of the block. */
+function coversBlock(ranges: usize, rows: i32, first: i32, keys: i32): bool {
+  for (let lane = 0; lane < min(rows, 8); lane++) {
+    const at = ranges + (<usize>lane << 2);
+    if (load<i32>(at) > first || load<i32>(at, 32) < first + keys) return false;
+  }
+  return true;
 }
 
 /** O += P V without the terms whose probability is 0, so that a masked NaN or Infinity in V stays where it is. */
