@@ -1,11 +1,18 @@
 import { defineConfig } from 'tsup';
 
-export default defineConfig({
-  entry: { index: 'src/index.ts', reference: 'src/reference.ts' },
-  format: ['esm', 'cjs'],
-  target: 'es2022',
-  splitting: true,
-  dts: true,
-  clean: true,
-  sourcemap: true,
-});
+export default defineConfig([
+  {
+    entry: { index: 'src/index.ts', reference: 'src/reference.ts' },
+    format: ['esm', 'cjs'],
+    target: 'es2022',
+    splitting: true,
+    dts: true,
+    sourcemap: true,
+  },
+  {
+    entry: { cli: 'src/cli/index.ts' },
+    format: ['esm'],
+    target: 'es2022',
+    banner: { js: '#!/usr/bin/env node' },
+  },
+]);

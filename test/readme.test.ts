@@ -1,0 +1,23 @@
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { catalog } from '../src/catalog';
+
+const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+
+it('the README lists every op', () => {
+  for (const { name, family } of catalog) expect(readme).toContain(`| \`${name}\` | ${family} |`);
+});
+
+it('the example of the README runs and agrees with the reference', async () => {
+  const [, source] = /## Example\n\n```ts\n([\s\S]*?)```/.exec(readme)!;
+  const [tfjs, linnet, reference] = await Promise.all([
+    import('@tensorflow/tfjs-core'),
+    import('../src/index'),
+    import('../src/reference'),
+  ]);
+  const body = source.replace(/^import .*$/gm, '').replace(/console\.log\((.*)\);/, 'return [$1];');
+  const AsyncFunction = (async () => {}).constructor as FunctionConstructor;
+  const scope = { randomNormal: tfjs.randomNormal, ...linnet, reference };
+  const run = new AsyncFunction(`{ randomNormal, ready, scaledDotProductAttention, reference }`, body);
+  expect(await run(scope)).toEqual([[1, 128, 8, 64], true]);
+});
