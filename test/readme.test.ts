@@ -5,7 +5,8 @@ import { catalog } from '../src/catalog';
 const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
 
 it('the README lists every op', () => {
-  for (const { name, family } of catalog) expect(readme).toContain(`| \`${name}\` | ${family} |`);
+  const rows = readme.replace(/ +/g, ' ');
+  for (const { name, family } of catalog) expect(rows).toContain(`| \`${name}\` | ${family} |`);
 });
 
 it('the example of the README runs and agrees with the reference', async () => {
