@@ -5,9 +5,10 @@ import { drawInputs } from '../src/catalog/numerics';
 import { verify } from '../src/cli/verify';
 import * as linnet from '../src/ops';
 import { scaledDotProductAttention } from './attention/scaledDotProductAttention';
+import { nn } from './nn/nn';
 import type { Workload } from './types';
 
-export const workloads: readonly Workload[] = [...scaledDotProductAttention];
+export const workloads: readonly Workload[] = [...scaledDotProductAttention, ...nn];
 
 /** Bursts per contender: enough for a median, few enough for a slow rival. */
 const MAX_BURSTS = 25;

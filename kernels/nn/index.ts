@@ -1,2 +1,3 @@
 export { rmsNorm } from './rmsNorm';
-export { rmsNormBackward, rmsNormBackwardWeight } from './rmsNormBackward';
+export { rmsNormBackward, sumRows } from './rmsNormBackward';
+export { rope } from './rope';

@@ -1,33 +1,52 @@
 import { dot } from '../core/reduce';
 
-/** y = x / sqrt(mean(x^2) + eps) * (offset + weight) for rows [begin, end) of x [rows, D]; weight may be 0 (none). */
+/**
+ * y = x / sqrt(share * sum(x^2) + eps) * (offset + weight) for rows [begin, end) of x [rows, D]; weight may be 0 (none).
+ * A share of 1 / D makes it the root mean square norm, 1 the Euclidean one.
+ */
 export function rmsNorm(
-  x: usize, weight: usize, y: usize, D: i32, eps: f32, offset: f32, begin: i32, end: i32,
+  x: usize, weight: usize, y: usize, D: i32, share: f32, eps: f32, offset: f32, begin: i32, end: i32,
 ): void {
   const row = <usize>D << 2;
   for (let r = begin; r < end; r++) {
     const px = x + <usize>r * row, py = y + <usize>r * row;
-    const rstd: f32 = 1 / sqrt<f32>(dot(px, px, D) / <f32>D + eps);
-    scaleRow(px, weight, py, D, rstd, offset);
+    const rstd: f32 = 1 / sqrt<f32>(dot(px, px, D) * share + eps);
+    if (weight) scaleWeighted(px, weight, py, D, rstd, offset);
+    else scale(px, py, D, rstd);
+  }
+}
+
+/** y[i] = x[i] * rstd */
+// @ts-ignore: decorator
+@inline
+function scale(x: usize, y: usize, D: i32, rstd: f32): void {
+  const factor = f32x4.splat(rstd);
+  let i = 0;
+  for (; i + 8 <= D; i += 8) {
+    const p = <usize>i << 2;
+    v128.store(y + p, f32x4.mul(v128.load(x + p), factor));
+    v128.store(y + p, f32x4.mul(v128.load(x + p, 16), factor), 16);
+  }
+  for (; i < D; i++) {
+    const p = <usize>i << 2;
+    store<f32>(y + p, load<f32>(x + p) * rstd);
   }
 }
 
 /** y[i] = x[i] * rstd * (offset + weight[i]) */
 // @ts-ignore: decorator
 @inline
-function scaleRow(x: usize, weight: usize, y: usize, D: i32, rstd: f32, offset: f32): void {
-  const scale = f32x4.splat(rstd), shift = f32x4.splat(offset);
+function scaleWeighted(x: usize, weight: usize, y: usize, D: i32, rstd: f32, offset: f32): void {
+  const factor = f32x4.splat(rstd), shift = f32x4.splat(offset);
   let i = 0;
-  for (; i + 4 <= D; i += 4) {
+  for (; i + 8 <= D; i += 8) {
     const p = <usize>i << 2;
-    let v = f32x4.mul(v128.load(x + p), scale);
-    if (weight) v = f32x4.mul(v, f32x4.add(shift, v128.load(weight + p)));
-    v128.store(y + p, v);
+    const w0 = f32x4.add(shift, v128.load(weight + p)), w1 = f32x4.add(shift, v128.load(weight + p, 16));
+    v128.store(y + p, f32x4.mul(f32x4.mul(v128.load(x + p), factor), w0));
+    v128.store(y + p, f32x4.mul(f32x4.mul(v128.load(x + p, 16), factor), w1), 16);
   }
   for (; i < D; i++) {
     const p = <usize>i << 2;
-    let v = load<f32>(x + p) * rstd;
-    if (weight) v *= offset + load<f32>(weight + p);
-    store<f32>(y + p, v);
+    store<f32>(y + p, load<f32>(x + p) * rstd * (offset + load<f32>(weight + p)));
   }
 }

@@ -1,6 +1,7 @@
 import { reshape, type Tensor } from '@tensorflow/tfjs-core';
 import type { AttentionKernels } from '../generated/attention';
 import type { GradientCall, KernelCall, Shape } from '../op/define';
+import { type Integers, integers } from '../tensor/integers';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { defineAttentionOp } from './family';
 import { keyRanges } from './keyRanges';
@@ -11,7 +12,6 @@ import {
 } from './scaledDotProductAttention.reference';
 
 type BackwardInput = AttentionInput | 'output' | 'lse' | 'dOutput' | 'dLse';
-type Offsets = Tensor | ArrayLike<number>;
 
 export interface AttentionOptions {
   /** Query i sees keys up to its own position; default false. */
@@ -36,9 +36,9 @@ export interface AttentionOptions {
   /** `[Hq]`: one more logit per head, which takes part in the softmax and has no value; differentiable. */
   sink?: Tensor;
   /** Keys in use, per batch entry. */
-  kvLengths?: Offsets;
+  kvLengths?: Integers;
   /** Bounds of packed sequences from 0 to T; B must be 1. With `{ q, k }` queries and keys have their own. */
-  cuSeqlens?: Offsets | { q: Offsets; k: Offsets };
+  cuSeqlens?: Integers | { q: Integers; k: Integers };
   /** Return `{ output, lse }`, lse the log sum exp of each row. */
   returnLse?: boolean;
 }
@@ -168,16 +168,7 @@ const backward = defineAttentionOp<BackwardInput, AttentionAttrs>({
   reference: attentionBackwardReference,
 });
 
-function integers(op: string, name: string, given: Offsets): number[] {
-  const isTensor = (given as Tensor).dataId !== undefined;
-  if (isTensor) checkShapes(op, [[name, given as Tensor, 'N', 'int32']]);
-  const values = Array.from(isTensor ? (given as Tensor).dataSync() : (given as ArrayLike<number>));
-  if (!values.every(Number.isInteger))
-    throw new TypeError(`${op}: ${name} must hold integers; got [${values}]`);
-  return values;
-}
-
-function bounds(op: string, name: string, given: Offsets, end: number, endName: string): number[] {
+function bounds(op: string, name: string, given: Integers, end: number, endName: string): number[] {
   const values = integers(op, name, given);
   const ascending = values.every((value, i) => i === 0 || value >= values[i - 1]);
   if (values.length < 2 || values[0] !== 0 || values.at(-1) !== end || !ascending) {
@@ -227,9 +218,9 @@ export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, op
   if (options.cuSeqlens !== undefined) {
     if (B !== 1)
       throw new RangeError(`${op}: cuSeqlens needs sequences packed along T with B = 1; got B = ${B}`);
-    const given = options.cuSeqlens as { q?: Offsets; k?: Offsets };
+    const given = options.cuSeqlens as { q?: Integers; k?: Integers };
     const own = given.q !== undefined && given.k !== undefined;
-    const packed = options.cuSeqlens as Offsets;
+    const packed = options.cuSeqlens as Integers;
     cuSeqlens = {
       q: bounds(op, own ? 'cuSeqlens.q' : 'cuSeqlens', own ? given.q! : packed, Tq, 'Tq'),
       k: bounds(op, own ? 'cuSeqlens.k' : 'cuSeqlens', own ? given.k! : packed, Tk, 'Tk'),

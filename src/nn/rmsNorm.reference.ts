@@ -1,5 +1,5 @@
 import type { NdArray } from '../op/define';
-import type { RmsNormAttrs } from './rmsNorm';
+import type { NormAttrs } from './norm';
 
 interface Inputs {
   x?: NdArray;
@@ -14,7 +14,7 @@ function reciprocalRms(x: Float64Array, row: number, D: number, eps: number): nu
 }
 
 /** y_i = x_i / sqrt(mean(x^2) + eps) * (offset + weight_i), row by row. */
-export function rmsNormReference({ x, weight }: Inputs, { eps, offset }: RmsNormAttrs): [y: Float64Array] {
+export function rmsNormReference({ x, weight }: Inputs, { eps, offset }: NormAttrs): [y: Float64Array] {
   const { data, shape } = x!;
   const D = shape.at(-1)!;
   const y = new Float64Array(data.length);
@@ -28,7 +28,7 @@ export function rmsNormReference({ x, weight }: Inputs, { eps, offset }: RmsNorm
 /** With g = dy (offset + weight): dx = rstd (g - x rstd^2 mean(g x)), dweight = sum over rows of dy x rstd. */
 export function rmsNormBackwardReference(
   { x, weight, dy }: Inputs,
-  { eps, offset }: RmsNormAttrs,
+  { eps, offset }: NormAttrs,
 ): [dx: Float64Array, dweight: Float64Array] {
   const { data, shape } = x!;
   const D = shape.at(-1)!;

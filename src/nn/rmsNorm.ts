@@ -1,7 +1,8 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Shape } from '../op/define';
-import { checkShapes } from '../tensor/shape';
+import { checkFinite } from '../tensor/shape';
 import { defineNnOp } from './family';
+import { checkRows, launchNorm, launchNormBackward, type NormAttrs } from './norm';
 import { rmsNormBackwardReference, rmsNormReference } from './rmsNorm.reference';
 
 export interface RmsNormOptions {
@@ -10,18 +11,11 @@ export interface RmsNormOptions {
   /** Added to the weight: 1 for Gemma, whose weights are stored around zero; default 0. */
   weightOffset?: number;
 }
-export interface RmsNormAttrs {
-  eps: number;
-  offset: number;
-}
 
-const op = defineNnOp<'x' | 'weight', RmsNormAttrs>({
+const op = defineNnOp<'x' | 'weight', NormAttrs>({
   name: 'rmsNorm',
   outputs: ({ x }) => [x!],
-  kernel: ({ input, shape, output, attrs, launch }) => {
-    const { rows, D } = rowsOf(shape.x!);
-    launch('rmsNorm', rows, input.x, input.weight, output[0], D, attrs.eps, attrs.offset);
-  },
+  kernel: (call) => launchNorm(call, shareOf(call.shape.x!), call.attrs),
   reference: rmsNormReference,
   gradient: ({ inputs, dy, attrs }) => {
     const [dx, dweight] = backward.run({ ...inputs, dy: dy[0] }, attrs);
@@ -29,32 +23,15 @@ const op = defineNnOp<'x' | 'weight', RmsNormAttrs>({
   },
 });
 
-const backward = defineNnOp<'x' | 'weight' | 'dy', RmsNormAttrs>({
+const backward = defineNnOp<'x' | 'weight' | 'dy', NormAttrs>({
   name: 'rmsNormBackward',
-  outputs: ({ x }) => [x!, [x!.at(-1)!]],
-  kernel: ({ input, shape, output, attrs, scratch, launch }) => {
-    const { rows, D } = rowsOf(shape.x!);
-    const { eps, offset } = attrs;
-    launch(
-      'rmsNormBackward',
-      rows,
-      input.x,
-      input.weight,
-      input.dy,
-      output[0],
-      scratch(4 * D),
-      D,
-      eps,
-      offset,
-    );
-    launch('rmsNormBackwardWeight', Math.ceil(D / 4), input.x, input.dy, output[1], rows, D, eps);
-  },
+  outputs: ({ x, weight }) => (weight === undefined ? [x!] : [x!, weight]),
+  kernel: (call) => launchNormBackward(call, shareOf(call.shape.x!), call.attrs),
   reference: rmsNormBackwardReference,
 });
 
-function rowsOf(shape: Shape) {
-  const D = shape.at(-1)!;
-  return { rows: shape.slice(0, -1).reduce((n, size) => n * size, 1), D };
+function shareOf(shape: Shape): number {
+  return 1 / shape.at(-1)!;
 }
 
 /**
@@ -67,10 +44,7 @@ function rowsOf(shape: Shape) {
  */
 export function rmsNorm(x: Tensor, weight?: Tensor, options: RmsNormOptions = {}): Tensor {
   const { eps = 1e-6, weightOffset = 0 } = options;
-  const axes = Array.from({ length: Math.max(1, x.shape.length) - 1 }, (_, i) => `N${i}`);
-  checkShapes('rmsNorm', [
-    ['x', x, [...axes, 'D'].join(' ')],
-    ['weight', weight, 'D'],
-  ]);
+  checkRows('rmsNorm', x, weight, eps);
+  checkFinite('rmsNorm', 'weightOffset', weightOffset);
   return op.run({ x, weight }, { eps, offset: weightOffset })[0];
 }

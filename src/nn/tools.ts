@@ -1,0 +1,6 @@
+export {
+  type RopeFrequencies,
+  type RopeFrequenciesOptions,
+  type RopeScaling,
+  ropeFrequencies,
+} from './ropeFrequencies';
