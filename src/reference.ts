@@ -43,6 +43,7 @@ export const {
   softMoe,
   switchRouting,
   topkRouting,
+  tokenShift,
   topPRouting,
   updateRouterBias,
   zeroComputationExperts,

@@ -3,3 +3,4 @@ export { deltaStep } from './deltaStep';
 export { deltaBackward } from './deltaBackward';
 export { kdaGate, kdaGateBackward } from './kdaGate';
 export { gatedOjaRule, gatedOjaRuleBackward } from './oja';
+export { edgeTokens, tokenShift } from './tokenShift';

@@ -1,4 +1,5 @@
 import { deltaRules } from './delta';
+import { tokenShift } from './tokenShift';
 import type { CatalogEntry } from './types';
 
-export const linear: CatalogEntry[] = [...deltaRules];
+export const linear: CatalogEntry[] = [...deltaRules, tokenShift];

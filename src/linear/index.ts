@@ -10,3 +10,4 @@ export { kda } from './kda';
 export { type KdaGateOptions, kdaGate } from './kdaGate';
 export type { Recurrent, RecurrentOptions } from './recurrent';
 export { rwkv7 } from './rwkv7';
+export { type TokenShiftOptions, type TokenShiftResult, tokenShift } from './tokenShift';
