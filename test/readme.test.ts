@@ -9,6 +9,11 @@ it('the README lists every op', () => {
   for (const { name, family } of catalog) expect(rows).toContain(`| \`${name}\` | ${family} |`);
 });
 
+it('the README says each thing once', () => {
+  const headings = readme.match(/^#+ .*$/gm)!;
+  expect(headings).toEqual([...new Set(headings)]);
+});
+
 it('the example of the README runs and agrees with the reference', async () => {
   const [, source] = /## Example\n\n```ts\n([\s\S]*?)```/.exec(readme)!;
   const [tfjs, linnet, reference] = await Promise.all([
