@@ -20,11 +20,11 @@ const op = defineMoeOp<'logits', Attrs>({
     const shape = [logits!.at(-1)!, capacity];
     return [shape, { shape, dtype: 'int32' }];
   },
-  kernel: ({ input, output, shape, attrs, scratch, launch }) => {
+  kernel: ({ input, output, shape, attrs, scratch, workspace, launch }) => {
     const { N, E } = sizes(shape.logits!);
     const scores = scratch(4 * N * E);
-    launch('expertScores', N, input.logits, scores, scratch(4 * E), N, E);
-    launch('expertChoice', E, scores, output[0], output[1], scratch(5 * (N + 16)), N, attrs.capacity);
+    launch('expertScores', N, input.logits, scores, workspace(4 * E), N, E);
+    launch('expertChoice', E, scores, output[0], output[1], workspace(5 * (N + 16)), N, attrs.capacity);
   },
   reference: expertChoiceReference,
   saveOutputs: [false, true],

@@ -39,7 +39,7 @@ export const groupedMatMulOp = defineMoeOp<Input, GroupedMatMulAttrs>({
   name: 'groupedMatMul',
   outputs: (shape, attrs) => [[...shape.x!.slice(0, -1), sizesOf(shape, attrs).N]],
   kernel: (call) => {
-    const { input, output, attrs, shape, scratch, launch } = call;
+    const { input, output, attrs, shape, workspace, launch } = call;
     const { K, N } = sizesOf(shape, attrs);
     const blocks = blocksOfSizes(attrs.groupSizes);
     launch(
@@ -52,7 +52,7 @@ export const groupedMatMulOp = defineMoeOp<Input, GroupedMatMulAttrs>({
       input.bias,
       output[0],
       upload(call, blocks),
-      scratch(productScratch(K, N)),
+      workspace(productScratch(K, N)),
       K,
       N,
     );
@@ -68,7 +68,7 @@ const backward = defineMoeOp<Input | 'dy', GroupedMatMulAttrs>({
   name: 'groupedMatMulBackward',
   outputs: ({ x, weights, bias }) => [x!, weights!, bias ?? [0]],
   kernel: (call) => {
-    const { input, output, attrs, shape, scratch, launch } = call;
+    const { input, output, attrs, shape, workspace, launch } = call;
     const { K, N } = sizesOf(shape, attrs);
     const { groupSizes, transposed } = attrs;
     const blocks = blocksOfSizes(groupSizes);
@@ -84,7 +84,7 @@ const backward = defineMoeOp<Input | 'dy', GroupedMatMulAttrs>({
       0,
       output[0],
       upload(call, blocks),
-      scratch(productScratch(N, K)),
+      workspace(productScratch(N, K)),
       N,
       K,
     );
@@ -100,7 +100,7 @@ const backward = defineMoeOp<Input | 'dy', GroupedMatMulAttrs>({
       0,
       output[1],
       offsets,
-      scratch(outerScratch(rows)),
+      workspace(outerScratch(rows)),
       rows,
       columns,
     );

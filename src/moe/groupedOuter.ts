@@ -30,10 +30,10 @@ const op = defineMoeOp<'a' | 'b', Attrs>({
   name: 'groupedOuter',
   outputs: ({ a, b }, { groupSizes }) => [[groupSizes.length, last(a!), last(b!)]],
   kernel: (call) => {
-    const { input, output, shape, attrs, scratch, launch } = call;
+    const { input, output, shape, attrs, workspace, launch } = call;
     const [M, N] = [last(shape.a!), last(shape.b!)];
     const offsets = upload(call, offsetsOf(attrs.groupSizes));
-    const work = scratch(outerScratch(M));
+    const work = workspace(outerScratch(M));
     launch('groupedOuter', attrs.groupSizes.length, input.a, 0, input.b, 0, output[0], offsets, work, M, N);
   },
   reference: groupedOuterReference,

@@ -48,7 +48,7 @@ const balanceOp = defineMoeOp<'logits', BalanceLossAttrs>({
   name: 'balanceLoss',
   outputs: () => [[]],
   kernel: (call) => {
-    const { input, output, attrs, scratch, shape, launch } = call;
+    const { input, output, attrs, workspace, shape, launch } = call;
     const E = shape.logits!.at(-1)!;
     launch(
       'balanceLoss',
@@ -57,7 +57,7 @@ const balanceOp = defineMoeOp<'logits', BalanceLossAttrs>({
       uploadFloats(call, attrs.frequency),
       uploadFloats(call, attrs.weight),
       output[0],
-      scratch(4 * E),
+      workspace(4 * E),
       attrs.groups,
       attrs.weight.length / attrs.groups,
       E,
@@ -74,7 +74,7 @@ const balanceBackward = defineMoeOp<'logits' | 'dy', BalanceLossAttrs>({
   name: 'balanceLossBackward',
   outputs: ({ logits }) => [logits!],
   kernel: (call) => {
-    const { input, output, attrs, scratch, shape, launch } = call;
+    const { input, output, attrs, workspace, shape, launch } = call;
     const E = shape.logits!.at(-1)!;
     launch(
       'balanceLossBackward',
@@ -84,7 +84,7 @@ const balanceBackward = defineMoeOp<'logits' | 'dy', BalanceLossAttrs>({
       uploadFloats(call, attrs.weight),
       input.dy,
       output[0],
-      scratch(4 * E),
+      workspace(4 * E),
       attrs.weight.length / attrs.groups,
       E,
       SCORING_NUMBER[attrs.scoring],
@@ -97,10 +97,10 @@ const zOp = defineMoeOp<'logits', RowWeightAttrs>({
   name: 'routerZLoss',
   outputs: () => [[]],
   kernel: (call) => {
-    const { input, output, attrs, scratch, shape, launch } = call;
+    const { input, output, attrs, workspace, shape, launch } = call;
     const E = shape.logits!.at(-1)!;
     const weight = uploadFloats(call, attrs.weight);
-    launch('routerZLoss', 1, input.logits, weight, output[0], scratch(4 * E), attrs.weight.length, E);
+    launch('routerZLoss', 1, input.logits, weight, output[0], workspace(4 * E), attrs.weight.length, E);
   },
   reference: routerZLossReference,
   gradient: ({ inputs, dy, attrs }) => ({
@@ -112,7 +112,7 @@ const zBackward = defineMoeOp<'logits' | 'dy', RowWeightAttrs>({
   name: 'routerZLossBackward',
   outputs: ({ logits }) => [logits!],
   kernel: (call) => {
-    const { input, output, attrs, scratch, shape, launch } = call;
+    const { input, output, attrs, workspace, shape, launch } = call;
     const E = shape.logits!.at(-1)!;
     launch(
       'routerZLossBackward',
@@ -121,7 +121,7 @@ const zBackward = defineMoeOp<'logits' | 'dy', RowWeightAttrs>({
       uploadFloats(call, attrs.weight),
       input.dy,
       output[0],
-      scratch(4 * E),
+      workspace(4 * E),
       E,
     );
   },

@@ -101,7 +101,7 @@ export const moeMlpOp = defineMoeOp<Input, MoeMlpAttrs>({
   name: 'moeMlp',
   outputs: (shape, attrs) => [[...shape.hidden!.slice(0, -1), expertSizes(shape, attrs).M]],
   kernel: (call) => {
-    const { input, output, attrs, scratch, launch } = call;
+    const { input, output, attrs, scratch, workspace, launch } = call;
     const { N, D, M, F, F1, plan } = planned(call);
     const y = scratch(4 * M * plan.token.length);
     launch(
@@ -115,7 +115,7 @@ export const moeMlpOp = defineMoeOp<Input, MoeMlpAttrs>({
       input.downBias,
       y,
       upload(call, plan.blocks),
-      scratch(512 * (D + M) + 512 * 3 * 256 + 64 * Math.max(D, 256) + 4 * (F1 + F)),
+      workspace(512 * (D + M) + 512 * 3 * 256 + 64 * Math.max(D, 256) + 4 * (F1 + F)),
       D,
       F,
       M,
@@ -166,7 +166,7 @@ const backward = defineMoeOp<Exclude<Input, 'residual'>, MoeMlpAttrs>({
     weights!,
   ],
   kernel: (call) => {
-    const { input, output, shape, attrs, scratch, launch, buffer } = call;
+    const { input, output, shape, attrs, scratch, workspace, launch, buffer } = call;
     const { N, D, M, F, F1, E, plan } = planned(call);
     const [dhidden, dgateUp, ddown, dgateUpBias, ddownBias, dweights] = output;
     const slots = plan.token.length;
@@ -183,7 +183,7 @@ const backward = defineMoeOp<Exclude<Input, 'residual'>, MoeMlpAttrs>({
     const throughDown = scratch(4 * F * slots);
     const perSlot = scratch(4 * D * slots);
     const weightOf = scratch(4 * slots);
-    const work = scratch(
+    const work = workspace(
       Math.max(
         productScratch(D, F1),
         productScratch(M, F),

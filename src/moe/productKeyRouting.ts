@@ -68,9 +68,9 @@ const op = defineMoeOp<'a' | 'b', Attrs>({
     const shape = [...a!.slice(0, -1), k];
     return [shape, { shape, dtype: 'int32' }];
   },
-  kernel: ({ input, output, shape, attrs: { k }, scratch, launch }) => {
+  kernel: ({ input, output, shape, attrs: { k }, workspace, launch }) => {
     const n = shape.a!.at(-1)!;
-    const work = scratch(5 * (Math.max(n, k * k) + 16) + 4 * (k * k + 2 * k));
+    const work = workspace(5 * (Math.max(n, k * k) + 16) + 4 * (k * k + 2 * k));
     launch('productKeyRouting', rowsOf(shape.a!), input.a, input.b, output[0], output[1], work, n, k);
   },
   reference: productKeyRoutingReference,

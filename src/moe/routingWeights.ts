@@ -18,7 +18,7 @@ export interface RoutingWeightsOptions {
 const op = defineMoeOp<'logits' | 'indices', WeightAttrs>({
   name: 'routingWeights',
   outputs: ({ indices }) => [indices!],
-  kernel: ({ input, output, shape, attrs, scratch, launch }) => {
+  kernel: ({ input, output, shape, attrs, workspace, launch }) => {
     const { rows, E, k } = sizes(shape.logits!, shape.indices!);
     const { scoring, normalize, scale } = attrs;
     launch(
@@ -27,7 +27,7 @@ const op = defineMoeOp<'logits' | 'indices', WeightAttrs>({
       input.logits,
       input.indices,
       output[0],
-      scratch(4 * E),
+      workspace(4 * E),
       E,
       k,
       SCORING_NUMBER[scoring],
@@ -45,7 +45,7 @@ const op = defineMoeOp<'logits' | 'indices', WeightAttrs>({
 const backward = defineMoeOp<'logits' | 'indices' | 'dweights', WeightAttrs>({
   name: 'routingWeightsBackward',
   outputs: ({ logits }) => [logits!],
-  kernel: ({ input, output, shape, attrs, scratch, launch }) => {
+  kernel: ({ input, output, shape, attrs, workspace, launch }) => {
     const { rows, E, k } = sizes(shape.logits!, shape.indices!);
     const { scoring, normalize, scale } = attrs;
     launch(
@@ -55,7 +55,7 @@ const backward = defineMoeOp<'logits' | 'indices' | 'dweights', WeightAttrs>({
       input.indices,
       input.dweights,
       output[0],
-      scratch(4 * (E + 2 * k)),
+      workspace(4 * (E + 2 * k)),
       E,
       k,
       SCORING_NUMBER[scoring],

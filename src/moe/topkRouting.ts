@@ -41,7 +41,7 @@ const op = defineMoeOp<'logits' | 'correctionBias', TopkRoutingAttrs>({
     const shape = [...logits!.slice(0, -1), k];
     return [shape, { shape, dtype: 'int32' }];
   },
-  kernel: ({ input, output, shape, attrs, scratch, launch }) => {
+  kernel: ({ input, output, shape, attrs, workspace, launch }) => {
     const E = shape.logits!.at(-1)!;
     const { k, groups, topkGroups, bestOfGroup, scoring, normalize, scale } = attrs;
     launch(
@@ -51,7 +51,7 @@ const op = defineMoeOp<'logits' | 'correctionBias', TopkRoutingAttrs>({
       input.correctionBias,
       output[0],
       output[1],
-      scratch(14 * (E + 16)),
+      workspace(14 * (E + 16)),
       E,
       k,
       SCORING_NUMBER[scoring],

@@ -10,7 +10,7 @@ import {
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import { memoryOf, pointerTo, reserve, Scratch, type WasmBackend } from '../runtime/heap';
+import { memoryOf, pointerTo, reserve, Scratch, type WasmBackend, Workspace } from '../runtime/heap';
 import { type EntryPoints, entryPoints, type FamilyBinaries, registerFamily } from '../runtime/modules';
 import { exactValues, type ReadWrite, writeExact } from './exact';
 
@@ -23,7 +23,7 @@ export type Shape = readonly number[];
 type Given<I extends string, T> = { readonly [name in I]?: T };
 /** The numbers a kernel entry point takes before its range of work items. */
 type LaunchArgs<F> = F extends (...args: [...infer Args extends number[], begin: number, end: number]) => void
-  ? Args
+  ? { [i in keyof Args]: Args[i] | Workspace }
   : never;
 
 /** One call of a wasm kernel: pointers in, pointers out. Absent inputs are pointer 0. */
@@ -34,9 +34,11 @@ export interface KernelCall<I extends string, A, K> {
   attrs: A;
   /** A heap view, valid until the next allocation. */
   buffer(): ArrayBufferLike;
-  /** Scratch on the heap, 64-byte aligned, uninitialised, freed when the call ends. */
+  /** Scratch on the heap that all work items see, 64-byte aligned, uninitialised, freed when the call ends. */
   scratch(bytes: number): number;
-  /** Runs an entry point of the family over `items` independent work items. */
+  /** The same for what each work item overwrites: every thread gets `bytes` of its own. */
+  workspace(bytes: number): Workspace;
+  /** Runs an entry point of the family over `items` independent work items, in any order and on any thread. */
   launch<N extends keyof K>(entry: N, items: number, ...args: LaunchArgs<K[N]>): void;
 }
 
@@ -145,8 +147,11 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
         attrs,
         buffer: () => memoryOf(backend).buffer,
         scratch: (size) => scratch.take(size),
+        workspace: (size) => new Workspace(scratch.take(size)),
         launch: (entry, items, ...args) => {
-          if (items > 0) (kernels as EntryPoints)[entry as string](...(args as number[]), 0, items);
+          if (items === 0) return;
+          const numbers = args.map((arg) => (arg instanceof Workspace ? arg.pointer : (arg as number)));
+          (kernels as EntryPoints)[entry as string](...numbers, 0, items);
         },
       });
       return outputs;

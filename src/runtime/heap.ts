@@ -75,3 +75,8 @@ export class Scratch {
     this.pointers.length = 0;
   }
 }
+
+/** Scratch of which every thread has its own part: what a work item overwrites. */
+export class Workspace {
+  constructor(readonly pointer: number) {}
+}
