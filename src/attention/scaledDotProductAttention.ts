@@ -103,15 +103,15 @@ export const attentionOp = defineAttentionOp<AttentionInput, AttentionAttrs>({
     [q![0], q![1], q![2]],
   ],
   kernel: (call) => {
-    const { input, output, attrs, scratch, launch } = call;
+    const { input, output, attrs, workspace, launch } = call;
     const { B, Tq, Hq, D, Tk, Hkv, Dv, group } = sizesOf(call.shape);
     const { ranges, modifiers } = describe(call);
     const rows = Math.min(ROWS_PER_ITEM, ceil8(Tq * group));
-    const floats = rows * (D + ceil8(Dv) + 4) + KEYS * (D + ceil8(Dv) + 8) + 8;
+    const floats = rows * (D + ceil8(Dv) + 4) + KEYS * (D + ceil8(Dv)) + (KEYS + 1) * 8;
     // biome-ignore format: one argument list per line of the entry point
     launch('attentionForward', B * Hkv * Math.ceil((Tq * group) / rows),
       input.q, input.k, input.v, output[0], output[1], ranges, input.sink, modifiers,
-      Tq, Tk, Hq, Hkv, D, Dv, attrs.scale, rows, scratch(4 * floats));
+      Tq, Tk, Hq, Hkv, D, Dv, attrs.scale, rows, workspace(4 * floats));
   },
   reference: scaledDotProductAttentionReference,
   saveOutputs: [true, true],
@@ -138,7 +138,7 @@ const backward = defineAttentionOp<BackwardInput, AttentionAttrs>({
     cumulativeGate ?? [0],
   ],
   kernel: (call) => {
-    const { input, shape, output, attrs, scratch, launch } = call;
+    const { input, shape, output, attrs, launch } = call;
     const { B, Tq, Hq, D, Tk, Hkv, Dv, group } = sizesOf(shape);
     const { ranges, modifiers } = describe(call);
     const rows = Math.ceil((Tq * group) / BACKWARD_ROWS) * BACKWARD_ROWS;
@@ -155,7 +155,7 @@ const backward = defineAttentionOp<BackwardInput, AttentionAttrs>({
     const sizes = [shape.bias, shape.sink, shape.cumulativeGate].map(
       (given) => given?.reduce((n, d) => n * d, 1) ?? 0,
     );
-    const workspace = scratch(4 * floats);
+    const workspace = call.workspace(4 * floats);
     summed.forEach((pointer, i) => {
       if (pointer !== 0) new Float32Array(call.buffer(), pointer, sizes[i]).fill(0);
     });
