@@ -32,6 +32,7 @@ export const {
   productKeyRouting,
   reluRouting,
   rmsNorm,
+  rmsNormGated,
   rope,
   routerLogits,
   routerZLoss,

@@ -1,4 +1,5 @@
 import { exp, exp2 } from '../core/exp';
+import { sigmoid, silu, siluSlope } from '../core/silu';
 
 /** Which function an expert applies; src/moe/activation.ts has the same numbers. */
 export const IDENTITY: i32 = 0;
@@ -19,20 +20,6 @@ function one(): v128 {
 @inline
 function positive(x: v128): v128 {
   return v128.andnot(x, f32x4.lt(x, f32x4.splat(0)));
-}
-
-/** 1 / (1 + e^-x); the power is held below 2^126, which leaves 1e-38 where the true value is less. */
-// @ts-ignore: decorator
-@inline
-export function sigmoid(x: v128): v128 {
-  const power = exp2(f32x4.pmin(f32x4.mul(x, f32x4.splat(-1.4426950408889634)), f32x4.splat(126)));
-  return f32x4.div(one(), f32x4.add(one(), power));
-}
-
-// @ts-ignore: decorator
-@inline
-export function silu(x: v128): v128 {
-  return f32x4.mul(x, sigmoid(x));
 }
 
 /** The distribution function of the normal distribution; relative error of its smaller tail within 3e-7. */
@@ -86,10 +73,7 @@ export function activate(kind: i32, x: v128): v128 {
 export function activateSlope(kind: i32, x: v128): v128 {
   switch (kind) {
     case RELU: return v128.and(one(), f32x4.gt(x, f32x4.splat(0)));
-    case SILU: {
-      const s = sigmoid(x);
-      return f32x4.mul(s, f32x4.add(one(), f32x4.mul(x, f32x4.sub(one(), s))));
-    }
+    case SILU: return siluSlope(x, sigmoid(x));
     case GELU: {
       const density = bell(x);
       return f32x4.add(

@@ -1,6 +1,7 @@
 import { fma } from '../core/exp';
 import { dot, sumLanes } from '../core/reduce';
-import { gateGradient, hiddenOf, SILU, silu, upGradient } from './activation';
+import { silu } from '../core/silu';
+import { gateGradient, hiddenOf, SILU, upGradient } from './activation';
 import { BLOCK_BYTES, FEW } from './groupedMatMul';
 import { fillPanel, packPanel, PANEL_ROW, panelProduct, rowAt, unpackPanel } from './panel';
 import { vectorProduct } from './vector';

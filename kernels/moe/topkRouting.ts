@@ -1,6 +1,6 @@
 import { exp2 } from '../core/exp';
 import { sumLanes } from '../core/reduce';
-import { sigmoid } from './activation';
+import { sigmoid } from '../core/silu';
 
 // How logits become scores; src/moe/scoring.ts has the same numbers.
 const SOFTMAX: i32 = 0;

@@ -1,3 +1,4 @@
+export { sumRows } from '../core/sumRows';
 export { rmsNorm } from './rmsNorm';
-export { rmsNormBackward, sumRows } from './rmsNormBackward';
+export { rmsNormBackward } from './rmsNormBackward';
 export { rope } from './rope';

@@ -1,3 +1,4 @@
+import { mamba } from './ssmMamba';
 import type { CatalogEntry } from './types';
 
-export const ssm: CatalogEntry[] = [];
+export const ssm: CatalogEntry[] = [...mamba];

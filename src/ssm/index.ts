@@ -1,1 +1,1 @@
-export {};
+export { type RmsNormGatedOptions, rmsNormGated } from './rmsNormGated';

@@ -1,0 +1,2 @@
+export { sumRows } from '../core/sumRows';
+export { rmsNormGated, rmsNormGatedBackward } from './rmsNormGated';
