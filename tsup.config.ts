@@ -14,5 +14,6 @@ export default defineConfig([
     format: ['esm'],
     target: 'es2022',
     banner: { js: '#!/usr/bin/env node' },
+    external: ['benchmark', 'onnxruntime-web'],
   },
 ]);

@@ -1,0 +1,91 @@
+import { cpus, totalmem } from 'node:os';
+import { version_core } from '@tensorflow/tfjs-core';
+import { info } from '../src/index';
+import type { Timing } from './measure';
+import type { Peak } from './peak';
+
+export interface Row {
+  op: string;
+  family: string;
+  id: string;
+  flops: number;
+  bytes: number;
+  times: Record<string, Timing>;
+  gflops: number;
+  /** Share of what arithmetic or memory allows, whichever is less: percent of the time that bound would take. */
+  percentOfBound: number;
+  bound: 'arithmetic' | 'memory';
+}
+
+export interface Report {
+  linnet: string;
+  date: string;
+  machine: { cpu: string; cores: number; memoryGiB: number; platform: string };
+  node: string;
+  v8: string;
+  packages: Record<string, string>;
+  simd: string;
+  threads: number;
+  peak: Peak;
+  rows: Row[];
+}
+
+export function emptyReport(peak: Peak, packages: Record<string, string>): Report {
+  const { version, simd, threads } = info();
+  return {
+    linnet: version,
+    date: new Date().toISOString().slice(0, 10),
+    machine: {
+      cpu: cpus()[0].model.trim(),
+      cores: cpus().length,
+      memoryGiB: Math.round(totalmem() / 2 ** 30),
+      platform: `${process.platform} ${process.arch}`,
+    },
+    node: process.version,
+    v8: process.versions.v8,
+    packages: { '@tensorflow/tfjs-core': version_core, ...packages },
+    simd: simd.level,
+    threads: threads.count,
+    peak,
+    rows: [],
+  };
+}
+
+/** The row of a workload: its rate against what the machine allows. */
+export function rowOf(
+  { op, family, id }: { op: string; family: string; id: string },
+  { flops, bytes }: { flops: number; bytes: number },
+  times: Record<string, Timing>,
+  peak: Peak,
+): Row {
+  const ms = times.linnet.median;
+  const [arithmetic, memory] = [flops / peak.gflops / 1e6, bytes / peak.gbytes / 1e6];
+  return {
+    op,
+    family,
+    id,
+    flops,
+    bytes,
+    times,
+    gflops: flops / ms / 1e6,
+    percentOfBound: (100 * Math.max(arithmetic, memory)) / ms,
+    bound: arithmetic >= memory ? 'arithmetic' : 'memory',
+  };
+}
+
+const milliseconds = (ms: number) => (ms < 0.1 ? `${(ms * 1000).toFixed(1)} us` : `${ms.toFixed(2)} ms`);
+
+/** One line: the time, the rate, and each other contender with its ratio. */
+export function lineOf(row: Row, threads: number, before?: Row): string {
+  const { linnet, ...others } = row.times;
+  const share = `${row.percentOfBound.toFixed(0)}% of ${row.bound}${threads > 1 ? ' of one thread' : ''}`;
+  const parts = [
+    `${row.op} ${row.id}: ${milliseconds(linnet.median)} (p95 ${milliseconds(linnet.p95)}, +-${linnet.rme.toFixed(1)}%)`,
+    `${row.gflops.toFixed(1)} GFLOP/s, ${share}`,
+    ...Object.entries(others).map(
+      ([name, { median }]) => `${name} ${milliseconds(median)} (${(median / linnet.median).toFixed(1)}x)`,
+    ),
+  ];
+  if (before !== undefined) parts.push(`before ${(before.times.linnet.median / linnet.median).toFixed(2)}x`);
+  return parts.join('; ');
+}
