@@ -25,15 +25,13 @@ export async function checkKernelBinary(name, binary) {
   const present = sectionIds(binary);
   for (const id of [8, 11]) {
     if (present.has(id))
-      throw new Error(
-        `kernels/${name}: the binary has a ${SECTIONS[id]} section; the memory is shared with tfjs`,
-      );
+      throw new Error(`${name}: the binary has a ${SECTIONS[id]} section; the memory is shared with tfjs`);
   }
   const imports = WebAssembly.Module.imports(await WebAssembly.compile(binary));
   const foreign = imports.filter((entry) => entry.kind !== 'memory');
   if (foreign.length > 0) {
     const names = foreign.map((entry) => `${entry.module}.${entry.name}`).join(', ');
-    throw new Error(`kernels/${name}: the binary imports ${names}; only the memory may be imported`);
+    throw new Error(`${name}: the binary imports ${names}; only the memory may be imported`);
   }
-  if (imports.length !== 1) throw new Error(`kernels/${name}: the binary does not import the memory`);
+  if (imports.length !== 1) throw new Error(`${name}: the binary does not import the memory`);
 }

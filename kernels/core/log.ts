@@ -23,11 +23,3 @@ export function softplus(x: v128): v128 {
   const tail = log1p(exp(f32x4.neg(f32x4.abs(x))));
   return f32x4.add(f32x4.max(x, f32x4.splat(0)), tail);
 }
-
-/** 1 / (1 + e^-x) */
-// @ts-ignore: decorator
-@inline
-export function sigmoid(x: v128): v128 {
-  const one = f32x4.splat(1);
-  return f32x4.div(one, f32x4.add(one, exp(f32x4.neg(x))));
-}

@@ -1,11 +1,11 @@
-import { exp2 } from './exp';
+import { exp } from './exp';
 
-/** 1 / (1 + e^-x); the power is held below 2^126, which leaves 1e-38 where the true value is less. */
+/** 1 / (1 + e^-x) */
 // @ts-ignore: decorator
 @inline
 export function sigmoid(x: v128): v128 {
-  const power = exp2(f32x4.pmin(f32x4.mul(x, f32x4.splat(-1.4426950408889634)), f32x4.splat(126)));
-  return f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), power));
+  const one = f32x4.splat(1);
+  return f32x4.div(one, f32x4.add(one, exp(f32x4.neg(x))));
 }
 
 // @ts-ignore: decorator

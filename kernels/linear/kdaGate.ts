@@ -1,6 +1,7 @@
 import { exp } from '../core/exp';
 import { loadLanes, storeLanes } from '../core/lanes';
-import { sigmoid, softplus } from '../core/log';
+import { softplus } from '../core/log';
+import { sigmoid } from '../core/silu';
 import { sumLanes } from '../core/reduce';
 
 /**
