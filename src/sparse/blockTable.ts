@@ -1,0 +1,329 @@
+import { Bitmaps, countBits, setBits } from './bitmaps';
+
+/** What is visible of a block: all of it, nothing, or the bitmap of that number. */
+export const FULL = -1;
+export const EMPTY = -2;
+export type BlockCode = number;
+
+/** `B` batch entries times `H` heads, `Tq` queries by `Tkv` keys, cut into blocks. */
+export interface Geometry {
+  B: number;
+  H: number;
+  Tq: number;
+  Tkv: number;
+  blockQ: number;
+  blockKv: number;
+}
+
+/**
+ * The keys of every query block, for each (batch entry, head, query block) a row of runs: `offsets[row]` to
+ * `offsets[row + 1]` count triples of `runs`, (first key, end, bitmap). A bitmap of -1 means that every query of the
+ * block sees all keys of the run; others hold the pairs of one key block. Runs ascend and do not overlap.
+ */
+export interface BlockTable extends Geometry {
+  offsets: Int32Array;
+  runs: Int32Array;
+  bitmaps: Bitmaps;
+}
+
+export const queryBlocks = ({ Tq, blockQ }: Geometry) => Math.ceil(Tq / blockQ);
+export const keyBlocks = ({ Tkv, blockKv }: Geometry) => Math.ceil(Tkv / blockKv);
+
+/** A table, row by row. */
+export class TableBuilder {
+  readonly bitmaps: Bitmaps;
+  private readonly offsets: Int32Array;
+  private runs = new Int32Array(3 * 1024);
+  private row = 0;
+  private end = 0;
+
+  constructor(readonly geometry: Geometry) {
+    this.bitmaps = new Bitmaps(geometry.blockQ, geometry.blockKv);
+    this.offsets = new Int32Array(geometry.B * geometry.H * queryBlocks(geometry) + 1);
+  }
+
+  /** Appends keys [lo, hi) to the row; a full run right behind another one continues it. */
+  add(lo: number, hi: number, code: BlockCode): void {
+    if (code === EMPTY || lo >= hi) return;
+    const { runs, end } = this;
+    if (code === FULL && end > 3 * this.offsets[this.row] && runs[end - 1] === FULL && runs[end - 2] === lo) {
+      runs[end - 2] = hi;
+      return;
+    }
+    if (end === runs.length) {
+      this.runs = new Int32Array(2 * end);
+      this.runs.set(runs);
+    }
+    this.runs[end] = lo;
+    this.runs[end + 1] = hi;
+    this.runs[end + 2] = code;
+    this.end += 3;
+  }
+
+  addBlock(block: number, code: BlockCode): void {
+    const { blockKv, Tkv } = this.geometry;
+    this.add(block * blockKv, Math.min((block + 1) * blockKv, Tkv), code);
+  }
+
+  endRow(): void {
+    this.offsets[++this.row] = this.end / 3;
+  }
+
+  /** FULL, EMPTY or the interned bitmap, by the pairs among the first `queries` by `keys` that are set. */
+  codeOf(words: Uint32Array, queries: number, keys: number): BlockCode {
+    const set = countBits(words);
+    if (set === 0) return EMPTY;
+    return set === queries * keys ? FULL : this.bitmaps.intern(words);
+  }
+
+  table(): BlockTable {
+    return {
+      ...this.geometry,
+      offsets: this.offsets,
+      runs: this.runs.slice(0, this.end),
+      bitmaps: this.bitmaps,
+    };
+  }
+}
+
+/** Calls `visit` for the rows of a table in order, with the queries of the row's block. */
+function eachRow(
+  geometry: Geometry,
+  visit: (b: number, h: number, firstQuery: number, endQuery: number) => void,
+): void {
+  const { B, H, Tq, blockQ } = geometry;
+  for (let b = 0; b < B; b++) {
+    for (let h = 0; h < H; h++) {
+      for (let first = 0; first < Tq; first += blockQ) visit(b, h, first, Math.min(first + blockQ, Tq));
+    }
+  }
+}
+
+/** A table from a predicate on every pair. */
+export function tableFromPairs(
+  geometry: Geometry,
+  isVisible: (b: number, h: number, q: number, kv: number) => boolean,
+): BlockTable {
+  const { Tkv, blockKv } = geometry;
+  const builder = new TableBuilder(geometry);
+  const { size, wordsPerRow } = builder.bitmaps;
+  const words = new Uint32Array(size);
+  eachRow(geometry, (b, h, firstQuery, endQuery) => {
+    for (let key = 0; key < Tkv; key += blockKv) {
+      const keys = Math.min(blockKv, Tkv - key);
+      words.fill(0);
+      for (let q = firstQuery; q < endQuery; q++) {
+        const row = (q - firstQuery) * wordsPerRow;
+        for (let j = 0; j < keys; j++) {
+          if (isVisible(b, h, q, key + j)) words[row + (j >>> 5)] |= 1 << (j & 31);
+        }
+      }
+      builder.add(key, key + keys, builder.codeOf(words, endQuery - firstQuery, keys));
+    }
+    builder.endRow();
+  });
+  return builder.table();
+}
+
+/** Reports keys [lo, hi); bounds beyond the sequence are cut off. */
+export type Emit = (lo: number, hi: number) => void;
+
+/** A table from the key intervals of every query, in any order and overlapping if they like. */
+export function tableFromIntervals(
+  geometry: Geometry,
+  intervals: (b: number, h: number, q: number, emit: Emit) => void,
+): BlockTable {
+  const { Tkv, blockKv } = geometry;
+  const builder = new TableBuilder(geometry);
+  const { size, wordsPerRow } = builder.bitmaps;
+  const blocks = keyBlocks(geometry);
+  // differences along the key blocks of how many queries see something, and all, of a block
+  const some = new Int32Array(blocks + 1);
+  const all = new Int32Array(blocks + 1);
+  const nextPartial = new Int32Array(blocks + 1);
+  const slot = new Int32Array(blocks);
+  let words = new Uint32Array(size);
+  let row: [lo: number, hi: number][] = [];
+  const emit: Emit = (lo, hi) => {
+    if (Math.max(lo, 0) < Math.min(hi, Tkv)) row.push([Math.max(lo, 0), Math.min(hi, Tkv)]);
+  };
+
+  eachRow(geometry, (b, h, firstQuery, endQuery) => {
+    const rows: [lo: number, hi: number][][] = [];
+    some.fill(0);
+    all.fill(0);
+    for (let q = firstQuery; q < endQuery; q++) {
+      row = [];
+      intervals(b, h, q, emit);
+      const merged = merge(row);
+      rows.push(merged);
+      let touched = 0;
+      for (const [lo, hi] of merged) {
+        const [from, to] = [Math.max(touched, Math.floor(lo / blockKv)), Math.ceil(hi / blockKv)];
+        touched = to;
+        some[from]++;
+        some[to]--;
+        const [fullFrom, fullTo] = [Math.ceil(lo / blockKv), hi === Tkv ? blocks : Math.floor(hi / blockKv)];
+        if (fullFrom >= fullTo) continue;
+        all[fullFrom]++;
+        all[fullTo]--;
+      }
+    }
+    let partials = 0;
+    for (let block = 0, seen = 0, full = 0; block < blocks; block++) {
+      seen += some[block];
+      full += all[block];
+      slot[block] = seen === 0 ? EMPTY : full === endQuery - firstQuery ? FULL : partials++;
+    }
+    nextPartial[blocks] = blocks;
+    for (let block = blocks - 1; block >= 0; block--) {
+      nextPartial[block] = slot[block] >= 0 ? block : nextPartial[block + 1];
+    }
+    if (words.length < partials * size) words = new Uint32Array(2 * partials * size);
+    words.fill(0, 0, partials * size);
+    for (const [i, merged] of rows.entries()) {
+      for (const [lo, hi] of merged) {
+        const end = Math.ceil(hi / blockKv);
+        for (let block = nextPartial[Math.floor(lo / blockKv)]; block < end; block = nextPartial[block + 1]) {
+          const first = block * blockKv;
+          const at = slot[block] * size + i * wordsPerRow;
+          setBits(words, at, Math.max(lo - first, 0), Math.min(hi - first, blockKv));
+        }
+      }
+    }
+    for (let block = 0; block < blocks; block++) {
+      const at = slot[block];
+      builder.addBlock(
+        block,
+        at >= 0 ? builder.bitmaps.intern(words.subarray(at * size, (at + 1) * size)) : at,
+      );
+    }
+    builder.endRow();
+  });
+  return builder.table();
+}
+
+/** Sorted intervals without overlaps. */
+function merge(intervals: [lo: number, hi: number][]): [lo: number, hi: number][] {
+  if (intervals.length < 2) return intervals;
+  intervals.sort((a, b) => a[0] - b[0]);
+  const merged = [intervals[0]];
+  for (const [lo, hi] of intervals) {
+    const last = merged[merged.length - 1];
+    if (lo <= last[1]) last[1] = Math.max(last[1], hi);
+    else merged.push([lo, hi]);
+  }
+  return merged;
+}
+
+/** A table from what a pair's difference, position of the query minus key, says. */
+export function tableFromDifferences(
+  geometry: Geometry,
+  queryOffset: number,
+  isVisible: (difference: number) => boolean,
+): BlockTable {
+  const { Tkv, Tq, blockKv } = geometry;
+  const builder = new TableBuilder(geometry);
+  const { size, wordsPerRow } = builder.bitmaps;
+  const words = new Uint32Array(size);
+  const lowest = queryOffset - (Tkv - 1);
+  const visible = new Uint8Array(Math.max(0, Tq + Tkv - 1));
+  const before = new Int32Array(visible.length + 1);
+  for (let i = 0; i < visible.length; i++) {
+    visible[i] = isVisible(lowest + i) ? 1 : 0;
+    before[i + 1] = before[i] + visible[i];
+  }
+  const known = new Map<string, BlockCode>();
+  const codeAt = (least: number, queries: number, keys: number): BlockCode => {
+    const differences = queries + keys - 1;
+    const seen = before[least + differences] - before[least];
+    if (seen === 0) return EMPTY;
+    if (seen === differences) return FULL;
+    const id = `${least} ${queries} ${keys}`;
+    let code = known.get(id);
+    if (code === undefined) {
+      words.fill(0);
+      for (let q = 0; q < queries; q++) {
+        for (let j = 0; j < keys; j++) {
+          if (visible[least + q + keys - 1 - j]) words[q * wordsPerRow + (j >>> 5)] |= 1 << (j & 31);
+        }
+      }
+      code = builder.codeOf(words, queries, keys);
+      known.set(id, code);
+    }
+    return code;
+  };
+  eachRow(geometry, (_b, _h, firstQuery, endQuery) => {
+    for (let key = 0; key < Tkv; key += blockKv) {
+      const keys = Math.min(blockKv, Tkv - key);
+      const least = firstQuery + queryOffset - (key + keys - 1) - lowest;
+      builder.add(key, key + keys, codeAt(least, endQuery - firstQuery, keys));
+    }
+    builder.endRow();
+  });
+  return builder.table();
+}
+
+/** The codes of a row of the table, block by block. */
+function expandRow(table: BlockTable, row: number, codes: Int32Array): void {
+  const { offsets, runs, blockKv } = table;
+  codes.fill(EMPTY);
+  for (let i = offsets[row]; i < offsets[row + 1]; i++) {
+    codes.fill(runs[3 * i + 2], runs[3 * i] / blockKv, Math.ceil(runs[3 * i + 1] / blockKv));
+  }
+}
+
+/** A table block by block from others of the same blocks; `decide` gives a code, or undefined where bitmaps decide. */
+export function combineTables(
+  tables: readonly BlockTable[],
+  geometry: Geometry,
+  decide: (codes: readonly BlockCode[]) => BlockCode | undefined,
+  combine: (words: readonly number[]) => number,
+): BlockTable {
+  const { H, Tkv, blockKv } = geometry;
+  const builder = new TableBuilder(geometry);
+  const { size, wordsPerRow } = builder.bitmaps;
+  const blocks = keyBlocks(geometry);
+  const rowsPerHead = queryBlocks(geometry);
+  const expanded = tables.map(() => new Int32Array(blocks));
+  const words = new Uint32Array(size);
+  const known = new Map<string, BlockCode>();
+  let index = 0;
+
+  const codeOf = (codes: readonly BlockCode[], queries: number, keys: number): BlockCode => {
+    const decided = decide(codes);
+    if (decided !== undefined) return decided;
+    const id = `${codes} ${queries} ${keys}`;
+    let code = known.get(id);
+    if (code === undefined) {
+      const bitmaps = codes.map((own, i) => (own >= 0 ? tables[i].bitmaps.at(own) : undefined));
+      words.fill(0);
+      for (let q = 0; q < queries; q++) {
+        for (let w = 0; w < wordsPerRow; w++) {
+          const at = q * wordsPerRow + w;
+          const bits = keys - 32 * w;
+          const inside = bits >= 32 ? -1 : bits <= 0 ? 0 : (1 << bits) - 1;
+          words[at] = combine(codes.map((own, i) => bitmaps[i]?.[at] ?? (own === FULL ? -1 : 0))) & inside;
+        }
+      }
+      code = builder.codeOf(words, queries, keys);
+      known.set(id, code);
+    }
+    return code;
+  };
+  const codes = tables.map(() => EMPTY);
+  eachRow(geometry, (b, h, firstQuery, endQuery) => {
+    const own = index++ % rowsPerHead;
+    tables.forEach((table, i) => {
+      const head = (table.B === 1 ? 0 : b) * table.H + Math.floor((h * table.H) / H);
+      expandRow(table, head * rowsPerHead + own, expanded[i]);
+    });
+    for (let block = 0; block < blocks; block++) {
+      for (let i = 0; i < codes.length; i++) codes[i] = expanded[i][block];
+      const keys = Math.min(blockKv, Tkv - block * blockKv);
+      builder.addBlock(block, codeOf(codes, endQuery - firstQuery, keys));
+    }
+    builder.endRow();
+  });
+  return builder.table();
+}

@@ -1,0 +1,14 @@
+export type { BlockMask } from './blockMask';
+export {
+  andMasks,
+  type BlockIndices,
+  type BlockMaskOptions,
+  blockMaskFromDense,
+  blockMaskFromIndices,
+  createBlockMask,
+  type MaskMod,
+  notMask,
+  orMasks,
+} from './createBlockMask';
+export type { SvgOptions } from './drawMask';
+export * as masks from './masks';
