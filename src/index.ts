@@ -2,3 +2,4 @@ export * from './moe/tools';
 export * from './nn/tools';
 export * from './ops';
 export { type Info, info, type ReadyOptions, ready } from './runtime/ready';
+export * from './sparse/tools';

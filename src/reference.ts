@@ -12,6 +12,7 @@ export const {
   deltaRule,
   dplrDeltaRule,
   expertChoiceRouting,
+  flexAttention,
   gatedDeltaProduct,
   gatedDeltaRule,
   gatedOjaRule,

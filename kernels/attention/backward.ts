@@ -158,7 +158,7 @@ export function attentionBackward(
 }
 
 /** Eight rows [8][n] to columns [n][8]; writes up to the next multiple of 4 columns. */
-function transposeRows(src: usize, row: usize, dst: usize, n: i32): void {
+export function transposeRows(src: usize, row: usize, dst: usize, n: i32): void {
   for (let d = 0; d < n; d += 4) {
     const from = src + (<usize>d << 2), to = dst + (<usize>d << 5);
     transpose4(from, row, to, 32, false);
@@ -167,7 +167,7 @@ function transposeRows(src: usize, row: usize, dst: usize, n: i32): void {
 }
 
 /** NaN and Infinity, as padding behind a mask may hold, become 0; a query that sees one has a NaN in lse or output. */
-function hideIrregular(rows: usize, n: i32, pitch: i32): void {
+export function hideIrregular(rows: usize, n: i32, pitch: i32): void {
   for (let i = 0; i < n * pitch; i += 4) {
     const p = rows + (<usize>i << 2);
     const x = v128.load(p), zero = f32x4.sub(x, x);

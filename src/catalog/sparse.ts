@@ -1,3 +1,4 @@
+import { flexAttention } from './flexAttention';
 import type { CatalogEntry } from './types';
 
-export const sparse: CatalogEntry[] = [];
+export const sparse: CatalogEntry[] = [flexAttention];

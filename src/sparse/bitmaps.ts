@@ -6,6 +6,8 @@ export class Bitmaps {
   private words: Uint32Array;
   private readonly byHash = new Map<number, number[]>();
   count = 0;
+  private packedData = { data: new Uint8Array(4), bytes: 0 };
+  private packedCount = 0;
 
   constructor(
     readonly queries: number,
@@ -41,6 +43,33 @@ export class Bitmaps {
     this.words.set(words, id * this.size);
     this.byHash.set(hash, [...candidates, id]);
     return id;
+  }
+
+  /**
+   * The bitmaps as the kernels read them: for each strip of eight queries the first and end of the keys any of them sees,
+   * two int32, then for each key one byte per strip, query q in bit q mod 8. Padded with four bytes.
+   */
+  packed(): { data: Uint8Array; bytes: number } {
+    if (this.packedCount === this.count) return this.packedData;
+    const strips = Math.ceil(this.queries / 8);
+    const bytes = Math.ceil((8 * strips + this.keys * strips) / 4) * 4;
+    const data = new Uint8Array(this.count * bytes + 4);
+    const ranges = new Int32Array(data.buffer);
+    for (let id = 0; id < this.count; id++) {
+      for (let strip = 0; strip < strips; strip++) ranges[(id * bytes) / 4 + 2 * strip] = this.keys;
+      for (let q = 0; q < this.queries; q++) {
+        const range = (id * bytes) / 4 + 2 * (q >> 3);
+        for (let key = 0; key < this.keys; key++) {
+          if (!this.has(id, q, key)) continue;
+          ranges[range] = Math.min(ranges[range], key);
+          ranges[range + 1] = Math.max(ranges[range + 1], key + 1);
+          data[id * bytes + (8 + key) * strips + (q >> 3)] |= 1 << (q & 7);
+        }
+      }
+    }
+    this.packedData = { data, bytes };
+    this.packedCount = this.count;
+    return this.packedData;
   }
 
   private equals(id: number, words: Uint32Array): boolean {

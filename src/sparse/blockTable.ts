@@ -216,6 +216,32 @@ function merge(intervals: [lo: number, hi: number][]): [lo: number, hi: number][
   return merged;
 }
 
+/** A table in which all queries of a head see the same keys. */
+export function tableFromKeys(geometry: Geometry, isVisible: (h: number, kv: number) => boolean): BlockTable {
+  const { Tkv, Tq, H, blockQ, blockKv } = geometry;
+  const builder = new TableBuilder(geometry);
+  const { size, wordsPerRow } = builder.bitmaps;
+  const words = new Uint32Array(size);
+  const codesFor = (h: number, queries: number): BlockCode[] =>
+    Array.from({ length: keyBlocks(geometry) }, (_, block) => {
+      const keys = Math.min(blockKv, Tkv - block * blockKv);
+      words.fill(0);
+      for (let j = 0; j < keys; j++) if (isVisible(h, block * blockKv + j)) words[j >>> 5] |= 1 << (j & 31);
+      for (let q = 1; q < queries; q++) words.copyWithin(q * wordsPerRow, 0, wordsPerRow);
+      return builder.codeOf(words, queries, keys);
+    });
+  const whole = Array.from({ length: H }, (_, h) => codesFor(h, Math.min(blockQ, Tq)));
+  eachRow(geometry, (_b, h, firstQuery, endQuery) => {
+    const queries = endQuery - firstQuery;
+    const codes = queries === Math.min(blockQ, Tq) ? whole[h] : codesFor(h, queries);
+    codes.forEach((code, block) => {
+      builder.addBlock(block, code);
+    });
+    builder.endRow();
+  });
+  return builder.table();
+}
+
 /** A table from what a pair's difference, position of the query minus key, says. */
 export function tableFromDifferences(
   geometry: Geometry,
@@ -273,57 +299,62 @@ function expandRow(table: BlockTable, row: number, codes: Int32Array): void {
   }
 }
 
-/** A table block by block from others of the same blocks; `decide` gives a code, or undefined where bitmaps decide. */
+/**
+ * A table block by block from two of the same blocks, with B and H of their own or 1: `decide` gives the code of a block,
+ * or undefined where the bitmaps of one or both decide, word by word.
+ */
 export function combineTables(
-  tables: readonly BlockTable[],
+  a: BlockTable,
+  b: BlockTable,
   geometry: Geometry,
-  decide: (codes: readonly BlockCode[]) => BlockCode | undefined,
-  combine: (words: readonly number[]) => number,
+  decide: (a: BlockCode, b: BlockCode) => BlockCode | undefined,
+  combine: (a: number, b: number) => number,
 ): BlockTable {
-  const { H, Tkv, blockKv } = geometry;
+  const { B, H, Tq, Tkv, blockQ, blockKv } = geometry;
   const builder = new TableBuilder(geometry);
   const { size, wordsPerRow } = builder.bitmaps;
   const blocks = keyBlocks(geometry);
   const rowsPerHead = queryBlocks(geometry);
-  const expanded = tables.map(() => new Int32Array(blocks));
+  const [codesA, codesB] = [new Int32Array(blocks), new Int32Array(blocks)];
   const words = new Uint32Array(size);
-  const known = new Map<string, BlockCode>();
-  let index = 0;
+  /** By both codes; blocks at the lower and right edge have codes of their own. */
+  const known = Array.from({ length: 4 }, () => new Map<number, BlockCode>());
 
-  const codeOf = (codes: readonly BlockCode[], queries: number, keys: number): BlockCode => {
-    const decided = decide(codes);
+  const wordOf = (table: BlockTable, code: BlockCode, at: number) =>
+    code >= 0 ? table.bitmaps.at(code)[at] : code === FULL ? -1 : 0;
+
+  function codeOf(codeA: BlockCode, codeB: BlockCode, queries: number, keys: number): BlockCode {
+    const decided = decide(codeA, codeB);
     if (decided !== undefined) return decided;
-    const id = `${codes} ${queries} ${keys}`;
-    let code = known.get(id);
+    const edge = known[(queries < blockQ ? 2 : 0) + (keys < blockKv ? 1 : 0)];
+    const id = (codeA + 2) * 2 ** 26 + codeB + 2;
+    let code = edge.get(id);
     if (code === undefined) {
-      const bitmaps = codes.map((own, i) => (own >= 0 ? tables[i].bitmaps.at(own) : undefined));
       words.fill(0);
-      for (let q = 0; q < queries; q++) {
-        for (let w = 0; w < wordsPerRow; w++) {
-          const at = q * wordsPerRow + w;
-          const bits = keys - 32 * w;
-          const inside = bits >= 32 ? -1 : bits <= 0 ? 0 : (1 << bits) - 1;
-          words[at] = combine(codes.map((own, i) => bitmaps[i]?.[at] ?? (own === FULL ? -1 : 0))) & inside;
-        }
+      for (let i = 0; i < queries * wordsPerRow; i++) {
+        const bits = keys - 32 * (i % wordsPerRow);
+        const inside = bits >= 32 ? -1 : bits <= 0 ? 0 : (1 << bits) - 1;
+        words[i] = combine(wordOf(a, codeA, i), wordOf(b, codeB, i)) & inside;
       }
       code = builder.codeOf(words, queries, keys);
-      known.set(id, code);
+      edge.set(id, code);
     }
     return code;
-  };
-  const codes = tables.map(() => EMPTY);
-  eachRow(geometry, (b, h, firstQuery, endQuery) => {
-    const own = index++ % rowsPerHead;
-    tables.forEach((table, i) => {
-      const head = (table.B === 1 ? 0 : b) * table.H + Math.floor((h * table.H) / H);
-      expandRow(table, head * rowsPerHead + own, expanded[i]);
-    });
+  }
+
+  for (let row = 0; row < B * H * rowsPerHead; row++) {
+    const [own, h] = [row % rowsPerHead, Math.floor(row / rowsPerHead) % H];
+    const batch = Math.floor(row / (rowsPerHead * H));
+    const rowOf = (table: BlockTable) =>
+      ((table.B === 1 ? 0 : batch) * table.H + (table.H === 1 ? 0 : h)) * rowsPerHead + own;
+    expandRow(a, rowOf(a), codesA);
+    expandRow(b, rowOf(b), codesB);
+    const queries = Math.min(blockQ, Tq - own * blockQ);
     for (let block = 0; block < blocks; block++) {
-      for (let i = 0; i < codes.length; i++) codes[i] = expanded[i][block];
       const keys = Math.min(blockKv, Tkv - block * blockKv);
-      builder.addBlock(block, codeOf(codes, endQuery - firstQuery, keys));
+      builder.addBlock(block, codeOf(codesA[block], codesB[block], queries, keys));
     }
     builder.endRow();
-  });
+  }
   return builder.table();
 }

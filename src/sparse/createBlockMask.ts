@@ -169,61 +169,62 @@ function listsOf(op: string, indices: BlockIndices, geometry: Geometry): Iterabl
   return lists.map((list) => Array.from(isTensor(list) ? list.dataSync() : list));
 }
 
-const sameSizes = (a: Geometry, b: Geometry) =>
-  a.Tq === b.Tq && a.Tkv === b.Tkv && a.blockQ === b.blockQ && a.blockKv === b.blockKv;
-
-/** Batch entries and heads of several masks: one size, or 1. */
-function common(op: string, name: 'B' | 'H', masks: readonly BlockMask[]): number {
-  const sizes = [...new Set(masks.map((mask) => mask[name]).filter((size) => size !== 1))];
-  if (sizes.length > 1)
-    throw new RangeError(`${op}: masks have ${name} = ${sizes.join(' and ')}; expected one size, or 1`);
-  return sizes[0] ?? 1;
-}
-
-function geometryOf(op: string, masks: readonly BlockMask[]): Geometry {
-  if (masks.length === 0) throw new RangeError(`${op}: expected at least one mask`);
-  const first = masks[0].table;
-  for (const { table } of masks) {
-    if (sameSizes(table, first)) continue;
-    const say = ({ Tq, Tkv, blockQ, blockKv }: Geometry) =>
-      `${Tq} x ${Tkv} in blocks of ${blockQ} x ${blockKv}`;
-    throw new RangeError(`${op}: masks must agree in size; got ${say(first)} and ${say(table)}`);
+/** The sizes of two masks that are combined; B and H agree or are 1. */
+function commonGeometry(op: string, a: BlockTable, b: BlockTable): Geometry {
+  for (const name of ['Tq', 'Tkv', 'blockQ', 'blockKv'] as const) {
+    if (a[name] !== b[name]) {
+      throw new RangeError(`${op}: masks must agree in ${name}; got ${a[name]} and ${b[name]}`);
+    }
   }
-  const { Tq, Tkv, blockQ, blockKv } = first;
-  return { B: common(op, 'B', masks), H: common(op, 'H', masks), Tq, Tkv, blockQ, blockKv };
+  for (const name of ['B', 'H'] as const) {
+    if (a[name] !== b[name] && a[name] !== 1 && b[name] !== 1) {
+      throw new RangeError(`${op}: masks must agree in ${name} or have 1; got ${a[name]} and ${b[name]}`);
+    }
+  }
+  const { Tq, Tkv, blockQ, blockKv } = a;
+  return { B: a.B === 1 ? b.B : a.B, H: a.H === 1 ? b.H : a.H, Tq, Tkv, blockQ, blockKv };
 }
 
-const tablesOf = (masks: readonly BlockMask[]) => masks.map(({ table }) => table);
-
-/** Visible where every mask says so; masks of the same Tq, Tkv and block size. */
-export function andMasks(...masks: BlockMask[]): BlockMask {
-  const table = combineTables(
-    tablesOf(masks),
-    geometryOf('andMasks', masks),
-    (codes) => (codes.includes(EMPTY) ? EMPTY : codes.every((code) => code === FULL) ? FULL : undefined),
-    (words) => words.reduce((all, word) => all & word),
+/** Visible where every mask says so; masks of the same Tq, Tkv and block size, with B and H of one size or 1. */
+export function andMasks(first: BlockMask, ...others: BlockMask[]): BlockMask {
+  const table = others.reduce(
+    (all, { table: one }) =>
+      combineTables(
+        all,
+        one,
+        commonGeometry('andMasks', all, one),
+        (a, b) => (a === EMPTY || b === EMPTY ? EMPTY : a === FULL && b === FULL ? FULL : undefined),
+        (a, b) => a & b,
+      ),
+    first.table,
   );
-  return new BlockMask(table, masks[0].queryOffset);
+  return new BlockMask(table, first.queryOffset);
 }
 
-/** Visible where any mask says so; masks of the same Tq, Tkv and block size. */
-export function orMasks(...masks: BlockMask[]): BlockMask {
-  const table = combineTables(
-    tablesOf(masks),
-    geometryOf('orMasks', masks),
-    (codes) => (codes.includes(FULL) ? FULL : codes.every((code) => code === EMPTY) ? EMPTY : undefined),
-    (words) => words.reduce((any, word) => any | word),
+/** Visible where any mask says so; masks of the same Tq, Tkv and block size, with B and H of one size or 1. */
+export function orMasks(first: BlockMask, ...others: BlockMask[]): BlockMask {
+  const table = others.reduce(
+    (all, { table: one }) =>
+      combineTables(
+        all,
+        one,
+        commonGeometry('orMasks', all, one),
+        (a, b) => (a === FULL || b === FULL ? FULL : a === EMPTY && b === EMPTY ? EMPTY : undefined),
+        (a, b) => a | b,
+      ),
+    first.table,
   );
-  return new BlockMask(table, masks[0].queryOffset);
+  return new BlockMask(table, first.queryOffset);
 }
 
 /** Visible where the mask is not. */
-export function notMask(mask: BlockMask): BlockMask {
-  const table = combineTables(
-    [mask.table],
-    geometryOf('notMask', [mask]),
-    ([code]) => (code === EMPTY ? FULL : code === FULL ? EMPTY : undefined),
-    ([word]) => ~word,
+export function notMask({ table, queryOffset }: BlockMask): BlockMask {
+  const inverse = combineTables(
+    table,
+    table,
+    table,
+    (code) => (code === EMPTY ? FULL : code === FULL ? EMPTY : undefined),
+    (word) => ~word,
   );
-  return new BlockMask(table, mask.queryOffset);
+  return new BlockMask(inverse, queryOffset);
 }

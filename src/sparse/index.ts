@@ -1,1 +1,1 @@
-export {};
+export { type FlexAttentionOptions, type FlexAttentionResult, flexAttention } from './flexAttention';

@@ -1,7 +1,7 @@
 import { uniform } from '../random';
 import { type Integers, integers } from '../tensor/integers';
 import { BlockMask } from './blockMask';
-import { type Emit, tableFromDifferences, tableFromIntervals } from './blockTable';
+import { type Emit, tableFromDifferences, tableFromIntervals, tableFromKeys } from './blockTable';
 import { andMasks, type BlockMaskOptions, orMasks, resolveGeometry } from './createBlockMask';
 
 // Patterns by name. None visits every pair: they are made from the key intervals of each query, or from what the
@@ -29,6 +29,15 @@ function fromDifferences(
 ): BlockMask {
   const { queryOffset, ...geometry } = resolveGeometry(op, options);
   return new BlockMask(tableFromDifferences(geometry, queryOffset, isVisible), queryOffset);
+}
+
+function fromKeys(
+  op: string,
+  options: BlockMaskOptions,
+  isVisible: (h: number, kv: number) => boolean,
+): BlockMask {
+  const { queryOffset, ...geometry } = resolveGeometry(op, options);
+  return new BlockMask(tableFromKeys(geometry, isVisible), queryOffset);
 }
 
 /** Cuts intervals off behind the query's own position. */
@@ -148,15 +157,15 @@ export function longNet(
     check(op, 'segment length', length, 1);
     check(op, 'dilation', dilation, 1);
   }
-  return fromIntervals(op, options, (p, emit, _b, h) => {
-    for (const [length, dilation] of segments) {
+  const joined = segments.map(([length, dilation]) => {
+    const takesPart = (h: number, position: number) => ((position % length) - h) % dilation === 0;
+    const own = fromIntervals(op, options, (p, emit, _b, h) => {
       const first = Math.floor(p / length) * length;
-      if ((p - first - h) % dilation !== 0) continue;
-      const end = isCausal ? p + 1 : first + length;
-      if (dilation === 1) emit(first, end);
-      else for (let j = first + (h % dilation); j < end; j += dilation) emit(j, j + 1);
-    }
+      if (takesPart(h, p)) upTo(p, isCausal, emit)(first, first + length);
+    });
+    return dilation === 1 ? own : andMasks(own, fromKeys(op, options, takesPart));
   });
+  return orMasks(joined[0], ...joined.slice(1));
 }
 
 /**
@@ -185,13 +194,7 @@ export function fixed(options: BlockMaskOptions & { stride: number; summary: num
   const { stride, summary } = options;
   check(op, 'stride', stride, 1);
   check(op, 'summary', summary, 0);
-  const summaries: [lo: number, hi: number][] = [];
-  const { Tkv } = resolveGeometry(op, options);
-  for (let first = 0; first < Tkv; first += stride)
-    summaries.push([first + Math.max(0, stride - summary), first + stride]);
-  const columns = fromIntervals(op, options, (_p, emit) => {
-    for (const [lo, hi] of summaries) emit(lo, hi);
-  });
+  const columns = fromKeys(op, options, (_h, j) => j % stride >= stride - summary);
   const own = fromIntervals(op, options, (p, emit) => {
     const first = Math.floor(p / stride) * stride;
     emit(first, first + stride);

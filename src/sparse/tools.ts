@@ -12,3 +12,5 @@ export {
 } from './createBlockMask';
 export type { SvgOptions } from './drawMask';
 export * as masks from './masks';
+export type { ScoreMod } from './scoreMods';
+export * as scoreMods from './scoreMods';

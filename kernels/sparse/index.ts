@@ -1,0 +1,3 @@
+export { flexForward } from './flexForward';
+export { flexBackward } from './flexBackward';
+export { gatherTerms, layTerms, positionTerms, positionTermsBackward } from './scoreMods';
