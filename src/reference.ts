@@ -9,6 +9,7 @@ const reference = Object.fromEntries(
 export const {
   baseRouting,
   comba,
+  complexScan,
   deltaRule,
   dplrDeltaRule,
   expertChoiceRouting,
@@ -24,6 +25,7 @@ export const {
   kda,
   kdaGate,
   l2Norm,
+  linearScan,
   loadBalancingLoss,
   mixtureOfDepths,
   mixtureOfHeads,

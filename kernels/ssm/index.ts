@@ -1,2 +1,4 @@
+export { complexScan, complexScanBackward } from './complexScan';
+export { linearScan, linearScanBackward } from './linearScan';
 export { sumRows } from '../core/sumRows';
 export { rmsNormGated, rmsNormGatedBackward } from './rmsNormGated';

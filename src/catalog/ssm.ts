@@ -1,4 +1,5 @@
 import { mamba } from './ssmMamba';
+import { scans } from './ssmScans';
 import type { CatalogEntry } from './types';
 
-export const ssm: CatalogEntry[] = [...mamba];
+export const ssm: CatalogEntry[] = [...mamba, ...scans];

@@ -1,0 +1,30 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Expectation } from '../tensor/shape';
+
+/** A complex tensor as two real ones of the same shape. */
+export interface Complex {
+  re: Tensor;
+  im: Tensor;
+}
+
+/** Both parts for `checkShapes`; an argument that is absent passes. */
+export function complexParts<N extends string>(
+  op: string,
+  name: string,
+  value: Complex | undefined,
+  notation: N,
+): Expectation<N>[] {
+  if (value === undefined) return [];
+  if (value?.re === undefined || value.im === undefined) {
+    throw new TypeError(`${op}: ${name} must be complex, { re, im } of tensors; got ${typeName(value)}`);
+  }
+  return [
+    [`${name}.re`, value.re, notation],
+    [`${name}.im`, value.im, notation],
+  ];
+}
+
+function typeName(value: object | null): string {
+  if (value === null) return 'null';
+  return 'dataId' in value ? 'one tensor' : typeof value;
+}
