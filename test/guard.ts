@@ -48,3 +48,27 @@ export function damagedBlocks(run: () => void): number {
   }
   return damaged;
 }
+
+/** Blocks that `run` allocated on the heap and did not free. */
+export function blocksInUse(run: () => void): number {
+  const { wasm } = backend() as unknown as WasmBackend;
+  wasm._free(wasm._malloc(8));
+  const { _malloc, _free } = wasm;
+  const blocks = new Set<number>();
+  wasm._malloc = (size) => {
+    const pointer = _malloc(size) >>> 0;
+    blocks.add(pointer);
+    return pointer;
+  };
+  wasm._free = (pointer) => {
+    blocks.delete(pointer >>> 0);
+    _free(pointer);
+  };
+  try {
+    run();
+  } finally {
+    wasm._malloc = _malloc;
+    wasm._free = _free;
+  }
+  return blocks.size;
+}

@@ -46,6 +46,7 @@ export function attentionBackward(
   for (let item = begin; item < end; item++) {
     const b = item / Hkv, kv = item % Hkv;
     memory.fill(DQ, 0, <usize>rows32 * row);
+    memory.fill(DELTA, 0, <usize>rows32 << 3); // rows past the last one, and LSE behind it
     for (let r = 0; r < rows; r++) {
       const h = kv * group + r % group, at = <usize>((b * Tq + r / group) * Hq + h);
       const logsum = load<f32>(lse + (at << 2));

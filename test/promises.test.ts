@@ -1,0 +1,116 @@
+import { backend, dispose, engine, memory, type Tensor, tensor, zeros } from '@tensorflow/tfjs-core';
+import { afterAll, describe, expect, it } from 'vitest';
+import { catalog } from '../src/catalog';
+import { differentiableInputs, drawInputs, gradientsOf, outputsOf } from '../src/catalog/numerics';
+import type { Case, Tensors } from '../src/catalog/types';
+import * as linnet from '../src/ops';
+import { memoryOf, type WasmBackend } from '../src/runtime/heap';
+import { blocksInUse, damagedBlocks } from './guard';
+import { recordKernels, replayAtEndOfMemory, replayMemory } from './replay';
+
+const CALLS = 1000;
+const wasm = () => backend() as unknown as WasmBackend & { numDataIds(): number };
+
+function outputsAndGradients(c: Case, tensors: Tensors) {
+  const outputs = outputsOf(() => c.call(linnet, tensors));
+  if (differentiableInputs(c).length === 0) return outputs;
+  return [...outputs, ...Object.values(gradientsOf(c, tensors, (t) => c.call(linnet, t)))];
+}
+
+type Arrays = readonly ArrayLike<number>[];
+
+/** Where two lists of arrays differ first, bit for bit; undefined where they do not. */
+function difference(actual: Arrays, expected: Arrays): string | undefined {
+  if (actual.length !== expected.length) return `${actual.length} arrays instead of ${expected.length}`;
+  for (let n = 0; n < actual.length; n++) {
+    const [a, e] = [actual[n], expected[n]];
+    if (a.length !== e.length) return `array ${n} has ${a.length} numbers instead of ${e.length}`;
+    for (let i = 0; i < a.length; i++) {
+      if (!Object.is(a[i], e[i])) return `array ${n} has ${a[i]} instead of ${e[i]} at ${i}`;
+    }
+  }
+  return undefined;
+}
+
+const listOf = (result: Tensor | Tensor[]) => (Array.isArray(result) ? result : [result]);
+
+for (const { name, cases } of catalog) {
+  describe(name, () => {
+    it('is bit-identical from run to run, outputs and gradients, and leaves its inputs as they were', () => {
+      for (const c of cases) {
+        const tensors = drawInputs(c.inputs);
+        const before = Object.values(tensors).map((t) => t.dataSync().slice());
+        const first = outputsAndGradients(c, tensors);
+        expect(difference(outputsAndGradients(c, tensors), first), c.id).toBeUndefined();
+        const after = Object.values(tensors).map((t) => t.dataSync());
+        expect(difference(after, before), c.id).toBeUndefined();
+        dispose(tensors as never);
+      }
+    });
+
+    it('writes nothing outside its outputs and scratch, whatever the scratch held', () => {
+      for (const c of cases) {
+        const tensors = drawInputs(c.inputs);
+        const expected = outputsAndGradients(c, tensors);
+        let actual: Float64Array[] = [];
+        const damaged = damagedBlocks(() => {
+          actual = outputsAndGradients(c, tensors);
+        });
+        expect(damaged, c.id).toBe(0);
+        expect(difference(actual, expected), c.id).toBeUndefined();
+        dispose(tensors as never);
+      }
+    });
+
+    it('reads nothing past the end of memory and nothing that it has not written', () => {
+      const memory = replayMemory();
+      for (const c of cases) {
+        const tensors = drawInputs(c.inputs);
+        for (const call of recordKernels(() => outputsAndGradients(c, tensors))) {
+          for (let last = 0; last < call.inputs.length; last++) {
+            const outputs = replayAtEndOfMemory(memory, call, last);
+            expect(
+              difference(outputs, call.outputs),
+              `${c.id}: ${call.kernel}, input ${last}`,
+            ).toBeUndefined();
+          }
+        }
+        dispose(tensors as never);
+      }
+    });
+
+    it(`leaves nothing behind after ${CALLS} calls`, () => {
+      const [c] = cases;
+      const tensors = drawInputs(c.inputs);
+      outputsAndGradients(c, tensors);
+      const before = [memory().numTensors, memory().numDataBuffers, wasm().numDataIds()];
+      const blocks = blocksInUse(() => {
+        for (let i = 0; i < CALLS; i++) dispose(listOf(engine().tidy(() => c.call(linnet, tensors))));
+        for (let i = 0; i < 10; i++) outputsAndGradients(c, tensors);
+      });
+      expect(blocks).toBe(0);
+      expect([memory().numTensors, memory().numDataBuffers, wasm().numDataIds()]).toEqual(before);
+      dispose(tensors as never);
+    });
+  });
+}
+
+it('results are the same after the heap grew', () => {
+  const all = catalog.map(({ cases: [c] }) => {
+    const tensors = drawInputs(c.inputs);
+    return { c, tensors, expected: outputsAndGradients(c, tensors) };
+  });
+  const before = memoryOf(wasm()).buffer.byteLength;
+  const large = zeros([(before + 2 ** 20) / 4]);
+  large.dataSync();
+  expect(memoryOf(wasm()).buffer.byteLength).toBeGreaterThan(before);
+  for (const { c, tensors, expected } of all) {
+    expect(difference(outputsAndGradients(c, tensors), expected), c.id).toBeUndefined();
+    dispose(tensors as never);
+  }
+  large.dispose();
+});
+
+afterAll(() => {
+  expect(tensor([1, 2, 3]).dataSync()).toEqual(Float32Array.of(1, 2, 3));
+});
