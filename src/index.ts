@@ -3,3 +3,4 @@ export * from './nn/tools';
 export * from './ops';
 export { type Info, info, type ReadyOptions, ready } from './runtime/ready';
 export * from './sparse/tools';
+export * from './ssm/tools';

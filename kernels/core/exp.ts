@@ -56,3 +56,16 @@ export function exp(x: v128): v128 {
   p = v128.andnot(p, f32x4.lt(x, f32x4.splat(MIN_EXP)));
   return v128.bitselect(f32x4.splat(Infinity), p, f32x4.gt(x, f32x4.splat(MAX_EXP)));
 }
+
+/** e^x - 1 without cancellation: a power series up to |x| of 0.35, where the difference loses two bits. */
+// @ts-ignore: decorator
+@inline
+export function expm1(x: v128): v128 {
+  let p = fma(x, f32x4.splat(1.0 / 5040.0), f32x4.splat(1.0 / 720.0));
+  p = fma(x, p, f32x4.splat(1.0 / 120.0));
+  p = fma(x, p, f32x4.splat(1.0 / 24.0));
+  p = fma(x, p, f32x4.splat(1.0 / 6.0));
+  p = fma(x, p, f32x4.splat(0.5));
+  p = fma(f32x4.mul(x, x), p, x);
+  return v128.bitselect(p, f32x4.sub(exp(x), f32x4.splat(1)), f32x4.lt(f32x4.abs(x), f32x4.splat(0.35)));
+}

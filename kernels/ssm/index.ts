@@ -2,3 +2,4 @@ export { complexScan, complexScanBackward } from './complexScan';
 export { linearScan, linearScanBackward } from './linearScan';
 export { sumRows } from '../core/sumRows';
 export { rmsNormGated, rmsNormGatedBackward } from './rmsNormGated';
+export { headProducts, rgLruGates, rgLruGatesBackward, transposeHeads } from './rgLru';

@@ -1,7 +1,7 @@
 import { add, mul, reshape, slice, stack, type Tensor, zeros } from '@tensorflow/tfjs-core';
 import type { Complex } from '../ssm/complex';
 import { SCAN } from './bounds';
-import type { CatalogEntry, Tensors } from './types';
+import type { CatalogEntry, InputSpec, Tensors } from './types';
 
 const BLELLOCH = {
   title: 'Prefix Sums and Their Applications',
@@ -26,6 +26,22 @@ function naiveScan(a: Tensor, b: Tensor): Tensor {
     return h;
   });
   return stack(states, 1);
+}
+
+function rgLruInputs(B: number, T: number, H: number, d: number): Record<string, InputSpec> {
+  return {
+    x: { shape: [B, T, H * d] },
+    recurrentParam: { shape: [H * d], shift: -1 },
+    inputGateWeight: { shape: [H, d, d], scale: d ** -0.5 },
+    inputGateBias: { shape: [H, d] },
+    recurrentGateWeight: { shape: [H, d, d], scale: d ** -0.5 },
+    recurrentGateBias: { shape: [H, d] },
+  };
+}
+
+function rgLruArguments(t: Tensors) {
+  const { x, recurrentParam, inputGateWeight, inputGateBias, recurrentGateWeight, recurrentGateBias } = t;
+  return [x, recurrentParam, inputGateWeight, inputGateBias, recurrentGateWeight, recurrentGateBias] as const;
 }
 
 /** Diagonal scans and what is built on them. */
@@ -106,6 +122,43 @@ export const scans: CatalogEntry[] = [
             outputFinalState: true,
           });
           return [output.re, output.im, finalState.re, finalState.im];
+        },
+      },
+    ],
+  },
+  {
+    name: 'rgLru',
+    family: 'ssm',
+    summary: 'Real-gated linear recurrent unit (Griffin, RecurrentGemma)',
+    paper: {
+      title: 'Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language Models',
+      url: 'https://arxiv.org/abs/2402.19427',
+    },
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'B2-T9-H2-d8',
+        inputs: rgLruInputs(2, 9, 2, 8),
+        call: (ops, t) => ops.rgLru(...rgLruArguments(t)),
+      },
+      {
+        id: 'T35-H3-d5-reset-state',
+        inputs: {
+          ...rgLruInputs(1, 35, 3, 5),
+          reset: {
+            shape: [1, 35],
+            dtype: 'int32',
+            values: Array.from({ length: 35 }, (_, t) => +(t === 17)),
+          },
+          initialState: { shape: [1, 15] },
+        },
+        call: (ops, t) => {
+          const { output, finalState } = ops.rgLru(...rgLruArguments(t), {
+            reset: t.reset,
+            initialState: t.initialState,
+            outputFinalState: true,
+          });
+          return [output, finalState];
         },
       },
     ],
