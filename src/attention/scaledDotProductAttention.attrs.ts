@@ -7,6 +7,8 @@ export interface AttentionAttrs {
   softcap: number;
   isCausal: boolean;
   causalAlign: 'bottom-right' | 'top-left';
+  /** Position of query 0 among the keys, per batch entry, in place of `causalAlign`. */
+  queryOffset: readonly number[] | undefined;
   /** Keys visible left and right of the query's own position, Infinity for no limit. */
   window: readonly [left: number, right: number] | undefined;
   kvLengths: readonly number[] | undefined;

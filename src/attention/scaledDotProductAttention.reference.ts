@@ -12,12 +12,14 @@ function segmentOf(bounds: readonly number[], i: number): number {
 
 /** Position of query i among the keys, or undefined when key j belongs to another packed sequence. */
 function positionOf(
-  { causalAlign, cuSeqlens }: AttentionAttrs,
+  { causalAlign, queryOffset, cuSeqlens }: AttentionAttrs,
+  b: number,
   i: number,
   j: number,
   Tq: number,
   Tk: number,
 ) {
+  if (queryOffset !== undefined) return i + queryOffset[b];
   const q = cuSeqlens?.q ?? [0, Tq];
   const k = cuSeqlens?.k ?? [0, Tk];
   const segment = segmentOf(q, i);
@@ -54,7 +56,7 @@ function scoresOf(x: Inputs<AttentionInput>, attrs: AttentionAttrs, b: number, i
   const visible: { j: number; own: number; score: number; slope: number }[] = [];
   const q = ((b * Tq + i) * Hq + h) * D;
   for (let j = 0; j < Tk; j++) {
-    const own = positionOf(attrs, i, j, Tq, Tk);
+    const own = positionOf(attrs, b, i, j, Tq, Tk);
     if (own === undefined || !isVisible(attrs, b, own, j)) continue;
     if (x.mask !== undefined && x.mask.data[broadcastIndex(x.mask.shape, b, h, i, j)] === 0) continue;
     const k = ((b * Tk + j) * Hkv + Math.floor(h / group)) * D;

@@ -21,6 +21,11 @@ export interface AttentionOptions {
    * cache needs; `'top-left'` puts the first query at the first key.
    */
   causalAlign?: 'bottom-right' | 'top-left';
+  /**
+   * Position of query 0 among the keys, one for all or per batch entry, in place of `causalAlign`: where the queries stand
+   * in a cache that is not full. Not together with `cuSeqlens`.
+   */
+  queryOffset?: number | Integers;
   /** bool, true = attend, `[Tq, Tk]`, `[H, Tq, Tk]` or `[B, H, Tq, Tk]`, any axis 1 to broadcast. */
   mask?: Tensor;
   /** Added to the scaled scores, shapes as for `mask`; differentiable when given with all four axes. */
@@ -214,6 +219,15 @@ export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, op
       );
     }
   }
+  let queryOffset: number[] | undefined;
+  if (options.queryOffset !== undefined) {
+    const given = options.queryOffset;
+    queryOffset = integers(op, 'queryOffset', typeof given === 'number' ? Array(B).fill(given) : given);
+    if (queryOffset.length !== B)
+      throw new RangeError(`${op}: queryOffset is [${queryOffset}]; expected B = ${B} positions`);
+    if (options.cuSeqlens !== undefined)
+      throw new RangeError(`${op}: queryOffset cannot be combined with cuSeqlens`);
+  }
   let cuSeqlens: AttentionAttrs['cuSeqlens'];
   if (options.cuSeqlens !== undefined) {
     if (B !== 1)
@@ -236,6 +250,7 @@ export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, op
     softcap,
     isCausal,
     causalAlign,
+    queryOffset,
     window: window === undefined ? undefined : [left, right],
     kvLengths,
     cuSeqlens,

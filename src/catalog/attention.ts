@@ -65,6 +65,12 @@ export const attention: CatalogEntry[] = [
         differentiable: ['q', 'k', 'v'],
       },
       {
+        id: 'queryOffset-window-B2-Tq3-Tk20-D5',
+        inputs: qkv(2, 3, 20, 2, 1, 5),
+        call: (ops, { q, k, v }) =>
+          ops.scaledDotProductAttention(q, k, v, { isCausal: true, window: 4, queryOffset: [9, 0] }),
+      },
+      {
         id: 'packed-T24-D8',
         inputs: qkv(1, 24, 24, 2, 2, 8),
         call: (ops, { q, k, v }) =>
