@@ -44,6 +44,7 @@ export const {
   rwkv7,
   scaledDotProductAttention,
   scatterTokens,
+  selectiveScan,
   sinkhornRouting,
   softMoe,
   switchRouting,

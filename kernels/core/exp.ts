@@ -15,21 +15,34 @@ export function fma(a: v128, b: v128, c: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
-/** 2^x for x <= 127. */
+/** 2^x for x in [-126, 127]. */
 // @ts-ignore: decorator
 @inline
-export function exp2(x: v128): v128 {
-  const clamped = f32x4.pmax(x, f32x4.splat(MIN_EXP2));
-  const shifted = f32x4.add(clamped, f32x4.splat(ROUND));
-  const f = f32x4.sub(clamped, f32x4.sub(shifted, f32x4.splat(ROUND)));
+function power(x: v128): v128 {
+  const shifted = f32x4.add(x, f32x4.splat(ROUND));
+  const f = f32x4.sub(x, f32x4.sub(shifted, f32x4.splat(ROUND)));
   let p = fma(f, f32x4.splat(0.00015353361959569156), f32x4.splat(0.0013398875016719103));
   p = fma(f, p, f32x4.splat(0.00961843691766262));
   p = fma(f, p, f32x4.splat(0.055503323674201965));
   p = fma(f, p, f32x4.splat(0.24022647738456726));
   p = fma(f, p, f32x4.splat(0.6931471824645996));
   p = fma(f, p, f32x4.splat(1.0));
-  const scaled = i32x4.add(p, i32x4.shl(shifted, 23));
+  return i32x4.add(p, i32x4.shl(shifted, 23));
+}
+
+/** 2^x for x <= 127. */
+// @ts-ignore: decorator
+@inline
+export function exp2(x: v128): v128 {
+  const scaled = power(f32x4.pmax(x, f32x4.splat(MIN_EXP2)));
   return v128.andnot(scaled, f32x4.lt(x, f32x4.splat(MIN_EXP2)));
+}
+
+/** 2^x for any x, held to [-126, 127]; NaN for NaN. Never 0 or Infinity: for decays, whose exponents are at most 0. */
+// @ts-ignore: decorator
+@inline
+export function exp2Clamped(x: v128): v128 {
+  return power(f32x4.pmin(f32x4.pmax(x, f32x4.splat(MIN_EXP2)), f32x4.splat(127)));
 }
 
 /** e^x for any x: 0 below -87.33654, Infinity above 88.72283, NaN for NaN. */

@@ -3,3 +3,6 @@ export { linearScan, linearScanBackward } from './linearScan';
 export { sumRows } from '../core/sumRows';
 export { rmsNormGated, rmsNormGatedBackward } from './rmsNormGated';
 export { headProducts, rgLruGates, rgLruGatesBackward, transposeHeads } from './rgLru';
+export { selectiveScan } from './selectiveScan';
+export { selectiveScanBackward } from './selectiveScanBackward';
+export { selectiveScanComplex, selectiveScanComplexBackward } from './selectiveScanComplex';

@@ -1,5 +1,6 @@
-import { NORM } from './bounds';
-import type { CatalogEntry } from './types';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { NORM, SCAN } from './bounds';
+import type { CatalogEntry, InputSpec } from './types';
 
 const MAMBA2 = {
   title:
@@ -7,8 +8,163 @@ const MAMBA2 = {
   url: 'https://arxiv.org/abs/2405.21060',
 };
 
+const MAMBA = {
+  title: 'Mamba: Linear-Time Sequence Modeling with Selective State Spaces',
+  url: 'https://arxiv.org/abs/2312.00752',
+};
+
+function both({ output, lastState }: { output: Tensor; lastState: Tensor }): Tensor[] {
+  return [output, lastState];
+}
+
+const step: InputSpec = { shape: [], draw: 'sigmoid', scale: 0.5, shift: -1 };
+const decay: InputSpec = { shape: [], draw: 'logSigmoid', shift: -0.5 };
+
 /** The ops of Mamba and Mamba-2. */
 export const mamba: CatalogEntry[] = [
+  {
+    name: 'selectiveScan',
+    family: 'ssm',
+    summary: 'Selective scan (Mamba)',
+    paper: MAMBA,
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'T70-D6-N4',
+        inputs: {
+          u: { shape: [1, 70, 6] },
+          delta: { ...step, shape: [1, 70, 6] },
+          A: { ...decay, shape: [6, 4] },
+          b: { shape: [1, 70, 4] },
+          c: { shape: [1, 70, 4] },
+        },
+        call: (ops, { u, delta, A, b, c }) =>
+          both(ops.selectiveScan(u, delta, A, b, c, { returnLastState: true })),
+      },
+      {
+        id: 'all-options-D5-N3',
+        inputs: {
+          u: { shape: [2, 7, 5] },
+          delta: { shape: [2, 7, 5] },
+          A: { ...decay, shape: [5, 3] },
+          b: { shape: [2, 7, 3] },
+          c: { shape: [2, 7, 3] },
+          D: { shape: [5] },
+          z: { shape: [2, 7, 5] },
+          deltaBias: { shape: [5] },
+          initialState: { shape: [2, 5, 3] },
+        },
+        call: (ops, { u, delta, A, b, c, ...options }) =>
+          both(
+            ops.selectiveScan(u, delta, A, b, c, { ...options, deltaSoftplus: true, returnLastState: true }),
+          ),
+      },
+      {
+        id: 'grouped-D6-N16',
+        inputs: {
+          u: { shape: [1, 33, 6] },
+          delta: { ...step, shape: [1, 33, 6] },
+          A: { ...decay, shape: [6, 16] },
+          b: { shape: [1, 33, 2, 16] },
+          c: { shape: [1, 33, 2, 16] },
+        },
+        call: (ops, { u, delta, A, b, c }) => ops.selectiveScan(u, delta, A, b, c),
+      },
+      {
+        id: 'constant-B-D9-N1',
+        inputs: {
+          u: { shape: [2, 5, 9] },
+          delta: { ...step, shape: [2, 5, 9] },
+          A: { ...decay, shape: [9, 1] },
+          b: { shape: [9, 1] },
+          c: { shape: [2, 5, 1] },
+        },
+        call: (ops, { u, delta, A, b, c }) => ops.selectiveScan(u, delta, A, b, c),
+      },
+      {
+        id: 'constant-C-T1',
+        inputs: {
+          u: { shape: [1, 1, 3] },
+          delta: { ...step, shape: [1, 1, 3] },
+          A: { ...decay, shape: [3, 2] },
+          b: { shape: [1, 1, 2] },
+          c: { shape: [3, 2] },
+          initialState: { shape: [1, 3, 2] },
+        },
+        call: (ops, { u, delta, A, b, c, initialState }) =>
+          ops.selectiveScan(u, delta, A, b, c, { initialState }),
+      },
+      {
+        id: 'complex',
+        inputs: {
+          u: { shape: [2, 7, 4] },
+          delta: { shape: [2, 7, 4] },
+          ARe: { ...decay, shape: [4, 3] },
+          AIm: { shape: [4, 3], scale: 3 },
+          bRe: { shape: [2, 7, 2, 3] },
+          bIm: { shape: [2, 7, 2, 3] },
+          cRe: { shape: [4, 3] },
+          cIm: { shape: [4, 3] },
+          D: { shape: [4] },
+          z: { shape: [2, 7, 4] },
+          deltaBias: { shape: [4] },
+          initialRe: { shape: [2, 4, 3] },
+          initialIm: { shape: [2, 4, 3] },
+        },
+        call: (ops, { u, delta, D, z, deltaBias, ...x }) => {
+          const { output, lastState } = ops.selectiveScan(
+            u,
+            delta,
+            { re: x.ARe, im: x.AIm },
+            { re: x.bRe, im: x.bIm },
+            { re: x.cRe, im: x.cIm },
+            {
+              D,
+              z,
+              deltaBias,
+              deltaSoftplus: true,
+              initialState: { re: x.initialRe, im: x.initialIm },
+              returnLastState: true,
+            },
+          );
+          return [output, lastState.re, lastState.im];
+        },
+      },
+      {
+        id: 'complex-constant-B-T66',
+        inputs: {
+          u: { shape: [1, 66, 2] },
+          delta: { ...step, shape: [1, 66, 2] },
+          ARe: { ...decay, shape: [2, 2] },
+          AIm: { shape: [2, 2], scale: 3 },
+          bRe: { shape: [2, 2] },
+          bIm: { shape: [2, 2] },
+          cRe: { shape: [1, 66, 2] },
+          cIm: { shape: [1, 66, 2] },
+        },
+        call: (ops, { u, delta, ...x }) =>
+          ops.selectiveScan(
+            u,
+            delta,
+            { re: x.ARe, im: x.AIm },
+            { re: x.bRe, im: x.bIm },
+            { re: x.cRe, im: x.cIm },
+          ),
+      },
+      {
+        id: 'constant-B-C',
+        inputs: {
+          u: { shape: [2, 9, 3] },
+          delta: { ...step, shape: [2, 9, 3] },
+          A: { ...decay, shape: [3, 2] },
+          b: { shape: [3, 2] },
+          c: { shape: [3, 2] },
+        },
+        call: (ops, { u, delta, A, b, c }) =>
+          both(ops.selectiveScan(u, delta, A, b, c, { returnLastState: true })),
+      },
+    ],
+  },
   {
     name: 'rmsNormGated',
     family: 'ssm',

@@ -3,3 +3,4 @@ export { type ComplexRecurrent, type ComplexScanOptions, complexScan } from './c
 export { type LinearScanOptions, linearScan } from './linearScan';
 export { type RgLruOptions, rgLru } from './rgLru';
 export { type RmsNormGatedOptions, rmsNormGated } from './rmsNormGated';
+export { type SelectiveScanOptions, type SelectiveScanResult, selectiveScan } from './selectiveScan';
