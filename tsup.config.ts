@@ -2,7 +2,12 @@ import { defineConfig } from 'tsup';
 
 export default defineConfig([
   {
-    entry: { index: 'src/index.ts', reference: 'src/reference.ts' },
+    entry: {
+      index: 'src/index.ts',
+      models: 'src/models/index.ts',
+      nn: 'src/nn/layers/index.ts',
+      reference: 'src/reference.ts',
+    },
     format: ['esm', 'cjs'],
     target: 'es2022',
     splitting: true,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseSafetensors } from './safetensors';
+import { parseSafetensors } from '../src/models/decode';
 
 type Entries = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
 

@@ -20,6 +20,8 @@ export type RopeScaling =
       betaSlow?: number;
       /** Default `0.1 ln(factor) + 1`. */
       attentionFactor?: number;
+      /** Whether the blend begins and ends at whole pairs; default true (GPT-OSS: false). */
+      truncate?: boolean;
     };
 
 export interface RopeFrequenciesOptions {
@@ -46,11 +48,12 @@ function llama3(scaling: Extract<RopeScaling, { type: 'llama3' }>): Kept {
 }
 
 function yarn(scaling: Extract<RopeScaling, { type: 'yarn' }>, rotaryDim: number, theta: number): Kept {
-  const { betaFast = 32, betaSlow = 1, originalMaxPositionEmbeddings: length } = scaling;
+  const { betaFast = 32, betaSlow = 1, truncate = true, originalMaxPositionEmbeddings: length } = scaling;
   const pairWithTurns = (turns: number) =>
     (rotaryDim * Math.log(length / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
-  const first = Math.max(Math.floor(pairWithTurns(betaFast)), 0);
-  const last = Math.min(Math.ceil(pairWithTurns(betaSlow)), rotaryDim - 1);
+  const [from, to] = [pairWithTurns(betaFast), pairWithTurns(betaSlow)];
+  const first = Math.max(truncate ? Math.floor(from) : from, 0);
+  const last = Math.min(truncate ? Math.ceil(to) : to, rotaryDim - 1);
   return (i) => 1 - clamp((i - first) / Math.max(last - first, 1e-3), 0, 1);
 }
 

@@ -1,13 +1,11 @@
 import { readFileSync } from 'node:fs';
-import type { Tensor } from '@tensorflow/tfjs-core';
-import { readSafetensors } from '../safetensors';
+import { type Tensor, tensor } from '@tensorflow/tfjs-core';
+import { loadModel, type Model } from '../../src/models';
+import { parseSafetensors } from '../../src/models/decode';
 
-export type Weights = Readonly<Record<string, Tensor>>;
-
-/** A tiny model of another library: its weights, and what that library computed from them. */
-export interface Checkpoint<Config> {
-  config: Config;
-  weights: Weights;
+/** A tiny model of another library, loaded, and what that library computed with it. */
+export interface Stored {
+  model: Model;
   /** int32 `[B, T]` */
   inputIds: Tensor;
   /** `[B, T, vocab]` */
@@ -16,11 +14,25 @@ export interface Checkpoint<Config> {
   greedy: number[][];
 }
 
-export function checkpoint<Config>(name: string): Checkpoint<Config> {
-  const path = (ending: string) => new URL(`./checkpoints/${name}.${ending}`, import.meta.url);
-  const { config } = JSON.parse(readFileSync(path('json'), 'utf8'));
-  const { __input_ids, __logits, __greedy, ...weights } = readSafetensors(path('safetensors'));
-  const greedy = __greedy.arraySync() as number[][];
-  __greedy.dispose();
-  return { config, weights, inputIds: __input_ids, logits: __logits, greedy };
+export const fileOf = (name: string, ending = 'safetensors') =>
+  new URL(`./checkpoints/${name}.${ending}`, import.meta.url);
+
+export const configOf = (name: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(fileOf(name, 'json'), 'utf8')).config;
+
+export async function checkpoint(name: string): Promise<Stored> {
+  // what begins with __ is no weight of the model
+  const model = await loadModel(configOf(name), fileOf(name), { unknownTensors: /^__/ });
+  const {
+    __input_ids: ids,
+    __logits: logits,
+    __greedy: greedy,
+  } = parseSafetensors(readFileSync(fileOf(name)));
+  const [B, count] = greedy.shape;
+  return {
+    model,
+    inputIds: tensor(ids.data, ids.shape as [number, number], 'int32'),
+    logits: tensor(logits.data, logits.shape as [number, number, number]),
+    greedy: Array.from({ length: B }, (_, b) => [...greedy.data.subarray(b * count, (b + 1) * count)]),
+  };
 }

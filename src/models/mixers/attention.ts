@@ -1,0 +1,86 @@
+import { clipByValue, mul, sigmoid, type Tensor } from '@tensorflow/tfjs-core';
+import { linear } from '../../nn/layers/linear';
+import { channels, fromHeads, toHeads } from '../../nn/layers/shape';
+import { rmsNorm, rope, scaledDotProductAttention } from '../../ops';
+import type { RopeSpec } from '../rope';
+import type { MixerFactory } from './mixer';
+
+export interface AttentionSpec {
+  type: 'attention';
+  size: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  /** Default none. */
+  rope?: RopeSpec;
+  /** Multiplies the scores; default `headDim ** -0.5`. */
+  scale?: number;
+  /** Keys a query sees, itself included; default all before it. */
+  window?: number;
+  softcap?: number;
+  /** Root mean square norms of q and k before they are rotated, per head or over all of them. */
+  norm?: {
+    eps: number;
+    weightOffset?: number;
+    over: 'head' | 'heads';
+    names?: readonly [q: string, k: string];
+  };
+  /** Whether `q_proj` holds, per head, the query and a gate of the output. */
+  gated?: boolean;
+  /** Bounds q, k and v before their heads are told apart. */
+  clip?: number;
+  /** Multiplies the keys. */
+  keyScale?: number;
+  /** Whether each head has a logit `sinks` that takes part in the softmax. */
+  sinks?: boolean;
+  /** Biases of q, k, v and of the output; default none. */
+  bias?: { qkv: boolean; output: boolean };
+  /** Channels of the output; default `size`. */
+  outputSize?: number;
+  /** Default true. */
+  causal?: boolean;
+  /** Default `['q_proj', 'k_proj', 'v_proj', 'o_proj']`. */
+  names?: readonly [q: string, k: string, v: string, output: string];
+}
+
+/** Softmax attention over the tokens seen and those of the input. */
+export const attention: MixerFactory<AttentionSpec> = (weights, spec) => {
+  const { size, heads, kvHeads, headDim: D, norm, gated = false, clip, window, causal = true } = spec;
+  const { bias = { qkv: false, output: false }, names = ['q_proj', 'k_proj', 'v_proj', 'o_proj'] } = spec;
+  const qProj = weights.linear(names[0], size, heads * D * (gated ? 2 : 1), bias.qkv);
+  const kProj = weights.linear(names[1], size, kvHeads * D, bias.qkv);
+  const vProj = weights.linear(names[2], size, kvHeads * D, bias.qkv);
+  const oProj = weights.linear(names[3], heads * D, spec.outputSize ?? size, bias.output);
+  const [qNorm, kNorm] = ([heads, kvHeads] as const).map((count, i) => {
+    const name = norm?.names?.[i] ?? ['q_norm', 'k_norm'][i];
+    return norm && weights.tensor(`${name}.weight`, [norm.over === 'head' ? D : count * D]);
+  });
+  const sinks = spec.sinks ? weights.tensor('sinks', [heads]) : undefined;
+  const clipped = (x: Tensor) => (clip === undefined ? x : clipByValue(x, -clip, clip));
+
+  function normed(x: Tensor, weight: typeof qNorm, over: 'head' | 'heads'): Tensor {
+    return norm?.over === over ? rmsNorm(x, weight!.value, norm) : x;
+  }
+
+  return (x, { state, position }) => {
+    const rotated = (heads: Tensor) =>
+      spec.rope === undefined ? heads : rope(heads, { ...spec.rope, offset: position });
+    const projected = linear(x, qProj);
+    const gate = gated ? toHeads(projected, 2 * D) : undefined;
+    const query = gate === undefined ? clipped(projected) : fromHeads(channels(gate, 0, D));
+    const q = rotated(normed(toHeads(normed(query, qNorm, 'heads'), D), qNorm, 'head'));
+    const key = toHeads(normed(clipped(linear(x, kProj)), kNorm, 'heads'), D);
+    const k = rotated(normed(spec.keyScale === undefined ? key : mul(key, spec.keyScale), kNorm, 'head'));
+    const v = toHeads(clipped(linear(x, vProj)), D);
+    const most = window === undefined ? undefined : window - 1;
+    const output = scaledDotProductAttention(q, state.append('k', k, most), state.append('v', v, most), {
+      isCausal: causal,
+      scale: spec.scale,
+      window: causal ? window : undefined,
+      softcap: spec.softcap,
+      sink: sinks?.value,
+    });
+    const open = gate === undefined ? output : mul(output, sigmoid(channels(gate, D, D)));
+    return linear(fromHeads(open), oProj);
+  };
+};

@@ -1,0 +1,19 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { MixerState } from '../cache';
+import type { Weights } from '../parameters';
+
+/** What a mixer is told besides its input. */
+export interface Step {
+  /** Tokens before the first one of the input. */
+  position: number;
+  /** What it remembers of them. */
+  state: MixerState;
+  /** What layers pass on to later ones of the same pass, by name. */
+  shared: Map<string, Tensor>;
+}
+
+/** `[B, T, C]` to `[B, T, C]` */
+export type Mixer = (x: Tensor, step: Step) => Tensor;
+
+/** Asks for its weights and returns the function that uses them once they are there. */
+export type MixerFactory<Spec> = (weights: Weights, spec: Spec) => Mixer;

@@ -1,0 +1,113 @@
+import { add, mul, type Tensor, tanh, tidy } from '@tensorflow/tfjs-core';
+import { embedding } from '../nn/layers/embedding';
+import { linear } from '../nn/layers/linear';
+import { layerNorm } from '../nn/layers/norm';
+import { tokens } from '../nn/layers/shape';
+import { rmsNorm, routerLogits } from '../ops';
+import { Cache, forgetful } from './cache';
+import { type Mixer, type MixerFactory, type MixerSpec, mixers, type Step } from './mixers';
+import { type Parameter, Weights } from './parameters';
+import type { BranchSpec, LayerSpec, ModelSpec, NormSpec } from './spec';
+
+type Function = (x: Tensor) => Tensor;
+type Block = (x: Tensor, step: (name: string) => Step) => Tensor;
+
+function mixer(weights: Weights, spec: MixerSpec): Mixer {
+  return (mixers[spec.type] as MixerFactory<MixerSpec>)(weights, spec);
+}
+
+function norm(weights: Weights, spec: NormSpec): Function {
+  const { type, name, size, eps, weightOffset, bias = type === 'layer' } = spec;
+  const weight = weights.tensor(`${name}.weight`, [size]);
+  const shift = bias ? weights.tensor(`${name}.bias`, [size]) : undefined;
+  return (x) =>
+    type === 'rms'
+      ? rmsNorm(x, weight.value, { eps, weightOffset })
+      : layerNorm(x, { weight: weight.value, bias: shift?.value }, { eps });
+}
+
+const scaled = (x: Tensor, scale = 1) => (scale === 1 ? x : mul(x, scale));
+
+function branch(weights: Weights, layer: string, spec: BranchSpec): Block {
+  const before = spec.preNorm && norm(weights, spec.preNorm);
+  const mix = mixer(weights.at(spec.name), spec.mixer);
+  const after = spec.postNorm && norm(weights, spec.postNorm);
+  const stateName = `${layer}.${spec.name}`;
+  return (x, step) => {
+    const input = before === undefined ? x : before(x);
+    const mixed = mix(input, step(stateName));
+    const output = after === undefined ? mixed : after(mixed);
+    const past = spec.residual === 'normed' ? input : x;
+    return add(scaled(past, spec.residualScale), scaled(output, spec.outputScale));
+  };
+}
+
+function block(root: Weights, spec: LayerSpec): Block {
+  const weights = root.at(spec.name);
+  const before = spec.inputNorm && norm(weights, spec.inputNorm);
+  const token = branch(weights, spec.name, spec.token);
+  const channel = spec.channel && branch(weights, spec.name, spec.channel);
+  return (x, step) => {
+    const mixed = token(before === undefined ? x : before(x), step);
+    return channel === undefined ? mixed : channel(mixed, step);
+  };
+}
+
+export interface ForwardOptions {
+  /** Goes on from the tokens it has seen, and remembers these. */
+  cache?: Cache;
+  /** Logits of the last token only, `[B, 1, V]`; default false. */
+  last?: boolean;
+}
+
+/** A language model made from its description; its parameters are there once they are loaded. */
+export class Model {
+  readonly parameters: readonly Parameter[];
+  private readonly embed: (ids: Tensor) => Tensor;
+  private readonly blocks: readonly Block[];
+  private readonly head: Function;
+
+  constructor(readonly spec: ModelSpec) {
+    const weights = Weights.root();
+    const table = weights.tensor(`${spec.embedding.name}.weight`, [spec.vocabSize, spec.size]);
+    this.embed = (ids) => scaled(embedding(ids, table.value), spec.embedding.scale);
+    this.blocks = spec.layers.map((layer) => block(weights, layer));
+    const normed: Function = spec.norm === undefined ? (x) => x : norm(weights, spec.norm);
+    const { name, bias, scale, softcap } = spec.head;
+    const own = name === undefined ? undefined : weights.linear(name, spec.size, spec.vocabSize, bias);
+    this.head = (x) => {
+      const scores = own === undefined ? routerLogits(normed(x), table.value) : linear(normed(x), own);
+      const logits = scaled(scores, scale);
+      return softcap === undefined ? logits : mul(softcap, tanh(mul(logits, 1 / softcap)));
+    };
+    this.parameters = weights.parameters;
+  }
+
+  /**
+   * Scores of every next token.
+   *
+   * @param ids int32 `[B, T]`
+   * @returns `[B, T, V]`
+   */
+  forward(ids: Tensor, { cache, last = false }: ForwardOptions = {}): Tensor {
+    const T = ids.shape[1]!;
+    const position = cache?.position ?? 0;
+    return tidy(() => {
+      const shared = new Map<string, Tensor>();
+      const step = (name: string): Step => ({ position, state: cache?.of(name) ?? forgetful, shared });
+      let x = this.embed(ids);
+      shared.set('embeddings', x);
+      for (const run of this.blocks) x = run(x, step);
+      if (cache !== undefined) cache.position += T;
+      return this.head(last ? tokens(x, T - 1, 1) : x);
+    });
+  }
+
+  createCache(): Cache {
+    return new Cache();
+  }
+
+  dispose(): void {
+    for (const parameter of this.parameters) parameter.dispose();
+  }
+}

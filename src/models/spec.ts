@@ -1,0 +1,49 @@
+import type { MixerSpec } from './mixers';
+
+export interface NormSpec {
+  type: 'rms' | 'layer';
+  /** Of its weights, within the layer or the model. */
+  name: string;
+  size: number;
+  eps: number;
+  /** Added to the weight. */
+  weightOffset?: number;
+  /** Of a layer norm; default true. */
+  bias?: boolean;
+}
+
+/** One step of the residual stream: `x = residualScale x + outputScale postNorm(mixer(preNorm(x)))`. */
+export interface BranchSpec {
+  /** Where the weights of the mixer lie within the layer; empty for the layer itself. */
+  name: string;
+  mixer: MixerSpec;
+  preNorm?: NormSpec;
+  postNorm?: NormSpec;
+  /** What goes past the mixer: the stream (default), or what the norm before the mixer made of it (MiniMax). */
+  residual?: 'stream' | 'normed';
+  residualScale?: number;
+  outputScale?: number;
+}
+
+/** A token mixer and, mostly, a channel mixer. */
+export interface LayerSpec {
+  /** Where its weights lie: `model.layers.0`. */
+  name: string;
+  /** Before anything else. */
+  inputNorm?: NormSpec;
+  token: BranchSpec;
+  channel?: BranchSpec;
+}
+
+/** A decoder language model as data. */
+export interface ModelSpec {
+  vocabSize: number;
+  size: number;
+  embedding: { name: string; scale?: number };
+  layers: readonly LayerSpec[];
+  norm?: NormSpec;
+  /** Without a name it is the embedding again. Scores are scaled, then capped: `softcap tanh(score / softcap)`. */
+  head: { name?: string; bias?: boolean; scale?: number; softcap?: number };
+  /** Tensors of checkpoints that hold nothing to load. */
+  ignored?: readonly RegExp[];
+}
