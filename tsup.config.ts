@@ -13,6 +13,7 @@ export default defineConfig([
     splitting: true,
     dts: true,
     sourcemap: true,
+    shims: true,
   },
   {
     entry: { cli: 'src/cli/index.ts' },

@@ -1,36 +1,15 @@
 import { backend, dispose, engine, memory, type Tensor, tensor, zeros } from '@tensorflow/tfjs-core';
 import { afterAll, describe, expect, it } from 'vitest';
 import { catalog } from '../src/catalog';
-import { differentiableInputs, drawInputs, gradientsOf, outputsOf } from '../src/catalog/numerics';
-import type { Case, Tensors } from '../src/catalog/types';
+import { drawInputs } from '../src/catalog/numerics';
 import * as linnet from '../src/ops';
 import { memoryOf, type WasmBackend } from '../src/runtime/heap';
+import { difference, outputsAndGradients } from './bits';
 import { blocksInUse, damagedBlocks } from './guard';
 import { recordKernels, replayAtEndOfMemory, replayMemory } from './replay';
 
 const CALLS = 1000;
 const wasm = () => backend() as unknown as WasmBackend & { numDataIds(): number };
-
-function outputsAndGradients(c: Case, tensors: Tensors) {
-  const outputs = outputsOf(() => c.call(linnet, tensors));
-  if (differentiableInputs(c).length === 0) return outputs;
-  return [...outputs, ...Object.values(gradientsOf(c, tensors, (t) => c.call(linnet, t)))];
-}
-
-type Arrays = readonly ArrayLike<number>[];
-
-/** Where two lists of arrays differ first, bit for bit; undefined where they do not. */
-function difference(actual: Arrays, expected: Arrays): string | undefined {
-  if (actual.length !== expected.length) return `${actual.length} arrays instead of ${expected.length}`;
-  for (let n = 0; n < actual.length; n++) {
-    const [a, e] = [actual[n], expected[n]];
-    if (a.length !== e.length) return `array ${n} has ${a.length} numbers instead of ${e.length}`;
-    for (let i = 0; i < a.length; i++) {
-      if (!Object.is(a[i], e[i])) return `array ${n} has ${a[i]} instead of ${e[i]} at ${i}`;
-    }
-  }
-  return undefined;
-}
 
 const listOf = (result: Tensor | Tensor[]) => (Array.isArray(result) ? result : [result]);
 

@@ -133,13 +133,13 @@ export function defineDelta(name: string) {
     name: `${name}Backward`,
     outputs: (shapes) => gradientNames(shapes).map((input) => shapes[input]!),
     kernel: (call) => {
-      const { input, shape, output, attrs, scratch, launch } = call;
+      const { input, shape, output, attrs, workspace, launch } = call;
       const { H, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
       const { chunks, segment } = segmentsOf(Kp, Vp, attrs);
       const names = gradientNames(shape);
       const gradient = (wanted: DeltaInput) => output[names.indexOf(wanted)] ?? 0;
       const offsets = heapOffsets(call, attrs.offsets);
-      const work = scratch(768 + 4 * (chunkFloats(Kp, Vp, 4) + gradientFloats(Kp, Vp, chunks, segment)));
+      const work = workspace(768 + 4 * (chunkFloats(Kp, Vp, 4) + gradientFloats(Kp, Vp, chunks, segment)));
       launch(
         'deltaBackward',
         sequences * H,
@@ -176,7 +176,7 @@ export function defineDelta(name: string) {
     name,
     outputs: outputShapes,
     kernel: (call) => {
-      const { input, shape, output, attrs, scratch, launch } = call;
+      const { input, shape, output, attrs, workspace, launch } = call;
       const { HV, K, V, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
       const offsets = heapOffsets(call, attrs.offsets);
       const tensors = [
@@ -193,11 +193,11 @@ export function defineDelta(name: string) {
         offsets,
       ] as const;
       if (longestOf(attrs) <= RECURRENT_UP_TO) {
-        const work = scratch(4 * stepFloats(K, V, attrs.finalState));
+        const work = workspace(4 * stepFloats(K, V, attrs.finalState));
         launch('deltaStep', sequences * HV, ...tensors, work, ...modes, ...sizes);
       } else {
         const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * Kp * Vp))));
-        const work = scratch(512 + 4 * (chunkFloats(Kp, Vp, 1) + together * Kp * Vp));
+        const work = workspace(512 + 4 * (chunkFloats(Kp, Vp, 1) + together * Kp * Vp));
         launch('deltaForward', sequences * HV, ...tensors, work, ...modes, ...sizes, together);
       }
     },

@@ -45,11 +45,11 @@ const op = defineLinearOp<OjaInput, OjaAttrs>({
   outputs: ({ v, k }, { offsets, finalState }) =>
     finalState ? [v!, [offsets.length - 1, v![2], k![3], v![3]]] : [v!],
   kernel: (call) => {
-    const { input, shape, output, attrs, scratch, launch } = call;
+    const { input, shape, output, attrs, workspace, launch } = call;
     const { items, numbers, vectors, state } = sizesOf(shape, attrs);
     const offsets = heapOffsets(call, attrs.offsets);
     const { q, k, v, gv, beta, initialState } = input;
-    const work = scratch(4 * (vectors + state));
+    const work = workspace(4 * (vectors + state));
     launch(
       'gatedOjaRule',
       items,
@@ -81,7 +81,7 @@ const backward = defineLinearOp<OjaInput | 'dOutput' | 'dFinal', OjaAttrs>({
   outputs: ({ q, k, v, gv, beta, initialState }) =>
     initialState ? [q!, k!, v!, gv!, beta!, initialState] : [q!, k!, v!, gv!, beta!],
   kernel: (call) => {
-    const { input, shape, output, attrs, scratch, launch } = call;
+    const { input, shape, output, attrs, workspace, launch } = call;
     const { items, numbers, vectors, state } = sizesOf(shape, attrs);
     const longest = attrs.offsets.reduce((most, end, i, all) => Math.max(most, end - (all[i - 1] ?? end)), 1);
     const segment = Math.ceil(Math.sqrt(longest));
@@ -89,7 +89,7 @@ const backward = defineLinearOp<OjaInput | 'dOutput' | 'dFinal', OjaAttrs>({
     const offsets = heapOffsets(call, attrs.offsets);
     const { q, k, v, gv, beta, initialState, dOutput, dFinal } = input;
     const [dq, dk, dv, dg, dBeta, dInitial] = output;
-    const work = scratch(4 * (2 * vectors + states * state));
+    const work = workspace(4 * (2 * vectors + states * state));
     launch(
       'gatedOjaRuleBackward',
       items,

@@ -10,8 +10,9 @@ import {
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import { memoryOf, pointerTo, reserve, Scratch, type WasmBackend, Workspace } from '../runtime/heap';
-import { type EntryPoints, entryPoints, type FamilyBinaries, registerFamily } from '../runtime/modules';
+import { memoryOf, pointerTo, reserve, Scratch, type WasmBackend, type Workspace } from '../runtime/heap';
+import { launch, threadsOf } from '../runtime/launch';
+import { entryPoints, type FamilyBinaries, registerFamily } from '../runtime/modules';
 import { exactValues, type ReadWrite, writeExact } from './exact';
 
 /** A tensor as the references see it: the values, widened to float64, and their shape. */
@@ -139,6 +140,8 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
       for (const spec of specs) outputs.push(backend.makeOutput([...spec.shape], spec.dtype));
       if (bytes === 0) return outputs;
       const kernels = entryPoints(backend, family);
+      const threads = threadsOf(backend);
+      const moved = inputs.reduce((sum, { shape: given }) => sum + util.sizeFromShape(given) * 4, bytes);
       definition.kernel({
         // absent inputs read as undefined, which becomes pointer 0 at the call
         input: byName(names, inputs, (tensor) => pointerTo(backend, tensor)) as Record<I, number>,
@@ -147,12 +150,9 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
         attrs,
         buffer: () => memoryOf(backend).buffer,
         scratch: (size) => scratch.take(size),
-        workspace: (size) => new Workspace(scratch.take(size)),
-        launch: (entry, items, ...args) => {
-          if (items === 0) return;
-          const numbers = args.map((arg) => (arg instanceof Workspace ? arg.pointer : (arg as number)));
-          (kernels as EntryPoints)[entry as string](...numbers, 0, items);
-        },
+        workspace: (size) => scratch.takeFor(threads?.count ?? 1, size),
+        launch: (entry, items, ...args) =>
+          launch(kernels, threads, family, entry as string, items, args, moved),
       });
       return outputs;
     } catch (error) {

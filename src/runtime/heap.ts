@@ -32,6 +32,11 @@ export function memoryOf(backend: WasmBackend): WebAssembly.Memory {
   return memory;
 }
 
+/** Whether threads can share the memory. */
+export function isShared(memory: WebAssembly.Memory): boolean {
+  return typeof SharedArrayBuffer !== 'undefined' && memory.buffer instanceof SharedArrayBuffer;
+}
+
 function bytesOf(bytes: number): string {
   return bytes < 2 ** 20 ? `${bytes} bytes` : `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 }
@@ -70,13 +75,22 @@ export class Scratch {
     return Math.ceil(pointer / SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT;
   }
 
+  /** `bytes` for each of so many threads. */
+  takeFor(threads: number, bytes: number): Workspace {
+    const stride = Math.ceil(bytes / SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT;
+    return new Workspace(this.take(stride * threads), stride);
+  }
+
   free(): void {
     for (const pointer of this.pointers) this.backend.wasm._free(pointer);
     this.pointers.length = 0;
   }
 }
 
-/** Scratch of which every thread has its own part: what a work item overwrites. */
+/** Scratch of which every thread has its own part, `stride` bytes apart: what a work item overwrites. */
 export class Workspace {
-  constructor(readonly pointer: number) {}
+  constructor(
+    readonly pointer: number,
+    readonly stride: number,
+  ) {}
 }

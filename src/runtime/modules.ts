@@ -1,4 +1,6 @@
-import { memoryOf, type WasmBackend } from './heap';
+import { isShared, memoryOf, type WasmBackend } from './heap';
+import { forSharedMemory } from './sharedMemory';
+import type { ThreadPool } from './threads';
 
 export type SimdLevel = 'simd' | 'relaxed';
 /** The binaries of one kernel family, base64, as the build writes them. */
@@ -9,15 +11,24 @@ export type EntryPoints = Record<string, (...args: number[]) => void>;
 interface RuntimeState {
   level: SimdLevel | undefined;
   families: Map<string, FamilyBinaries>;
+  /** By family, SIMD level and kind of memory. */
   modules: Map<string, WebAssembly.Module>;
   instances: WeakMap<WebAssembly.Memory, Map<string, EntryPoints>>;
+  /** The threads that share a heap with this one, and that heap. */
+  pool: { threads: ThreadPool; memory: WebAssembly.Memory } | undefined;
 }
 
 /** Kept on globalThis, so that an ESM and a CJS copy in one program share their kernels as they share tfjs's registry. */
 const STATE = Symbol.for('linnet.runtime');
 const globals = globalThis as { [STATE]?: RuntimeState };
-globals[STATE] ??= { level: undefined, families: new Map(), modules: new Map(), instances: new WeakMap() };
-const state: RuntimeState = globals[STATE];
+globals[STATE] ??= {
+  level: undefined,
+  families: new Map(),
+  modules: new Map(),
+  instances: new WeakMap(),
+  pool: undefined,
+};
+export const state: RuntimeState = globals[STATE];
 
 /** f32x4.relaxed_madd in the smallest module that holds it. */
 const RELAXED_PROBE = new Uint8Array([
@@ -57,21 +68,27 @@ function decode(base64: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-function binaryOf(family: string, level: SimdLevel): Uint8Array<ArrayBuffer> {
+function binaryOf(family: string, shared: boolean): Uint8Array<ArrayBuffer> {
   const binaries = state.families.get(family);
   if (binaries === undefined) throw new Error(`linnet: no kernel family '${family}'`);
-  return decode(binaries[level]);
+  const binary = decode(binaries[simdLevel()]);
+  return shared ? forSharedMemory(binary) : binary;
 }
 
-/** Compiles every registered family off the main thread's critical path. */
-export async function compileFamilies(): Promise<void> {
-  const level = simdLevel();
-  await Promise.all(
+const keyOf = (family: string, shared: boolean) => `${family}/${simdLevel()}${shared ? '/shared' : ''}`;
+
+/** Compiles every registered family for the heap of `backend`, off the main thread's critical path. */
+export async function compileFamilies(backend: WasmBackend): Promise<Map<string, WebAssembly.Module>> {
+  const shared = isShared(memoryOf(backend));
+  const compiled = await Promise.all(
     [...state.families.keys()].map(async (family) => {
-      const key = `${family}/${level}`;
-      if (!state.modules.has(key)) state.modules.set(key, await WebAssembly.compile(binaryOf(family, level)));
+      const key = keyOf(family, shared);
+      const module = state.modules.get(key) ?? (await WebAssembly.compile(binaryOf(family, shared)));
+      state.modules.set(key, module);
+      return [family, module] as const;
     }),
   );
+  return new Map(compiled);
 }
 
 /** The entry points of a family on the heap of `backend`; compiles on the spot what `ready` has not. */
@@ -84,10 +101,11 @@ export function entryPoints(backend: WasmBackend, family: string): EntryPoints {
   }
   let exports = instances.get(family);
   if (exports === undefined) {
-    const key = `${family}/${simdLevel()}`;
+    const shared = isShared(memory);
+    const key = keyOf(family, shared);
     let module = state.modules.get(key);
     if (module === undefined) {
-      module = new WebAssembly.Module(binaryOf(family, simdLevel()));
+      module = new WebAssembly.Module(binaryOf(family, shared));
       state.modules.set(key, module);
     }
     exports = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as EntryPoints;

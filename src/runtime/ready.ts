@@ -1,15 +1,27 @@
-import { backend, engine, findBackend, getBackend, setBackend, version_core } from '@tensorflow/tfjs-core';
+import { backend, engine, getBackend, setBackend, version_core } from '@tensorflow/tfjs-core';
 import { version } from '../../package.json';
-import { memoryOf, type WasmBackend } from './heap';
-import { compileFamilies, type SimdLevel, setSimdLevel, simdLevel, supportsRelaxedSimd } from './modules';
+import { isShared, memoryOf, type WasmBackend } from './heap';
+import {
+  compileFamilies,
+  type SimdLevel,
+  setSimdLevel,
+  simdLevel,
+  state,
+  supportsRelaxedSimd,
+} from './modules';
+import { registerSharedBackend } from './nodeBackend';
+import { isNode, nodeModule, ThreadPool } from './threads';
 
 const TFJS = '4.22';
 
 export interface ReadyOptions {
   /** The tfjs backend to make current: `'wasm'` (default) runs the kernels, any other one the references. */
   backend?: string;
-  /** Threads to compute on; this version has one. */
-  threads?: number;
+  /**
+   * Threads to compute on, or `'auto'` for one per core. Default 1 in Node, `'auto'` in a cross-origin isolated page,
+   * where tfjs's heap is shared anyway. Results are the same bits for any number.
+   */
+  threads?: number | 'auto';
   /** `'auto'` (default) takes relaxed SIMD (fused multiply-add) where the engine has it. */
   simd?: SimdLevel | 'auto';
 }
@@ -23,6 +35,8 @@ export interface Info {
   /** Size of the wasm heap in bytes, all tensors included; 0 on another backend. */
   heapBytes: number;
 }
+
+let threadsReason = 'ready was not called';
 
 function requireVersion(name: string, found: string): void {
   if (!found.startsWith(`${TFJS}.`)) {
@@ -43,18 +57,62 @@ async function loadWasmBackend(): Promise<void> {
   requireVersion('@tensorflow/tfjs-backend-wasm', module.version_wasm);
 }
 
+async function coreCount(): Promise<number> {
+  if (!isNode) return navigator.hardwareConcurrency ?? 1;
+  return ((await nodeModule('os')) as typeof import('node:os')).availableParallelism();
+}
+
+function checkThreads(op: string, threads: number): void {
+  if (!(Number.isInteger(threads) && threads >= 1)) {
+    throw new RangeError(`${op}: threads is ${threads}; expected a whole number of at least 1, or 'auto'`);
+  }
+}
+
+/** The wasm backend if it has started. */
+const wasmBackend = () => (engine().registry.wasm ?? null) as unknown as WasmBackend | null;
+
+/** In Node the heap that threads share has to be made before the backend starts. */
+async function prepareSharedHeap(): Promise<void> {
+  const wasm = wasmBackend();
+  if (wasm === null) return registerSharedBackend();
+  if (!isShared(memoryOf(wasm))) {
+    throw new Error(
+      'ready: threads need a shared heap, but the tfjs wasm backend already runs on one that is not; ' +
+        'call ready({ threads }) before anything else uses the backend',
+    );
+  }
+}
+
+async function startThreads(count: number): Promise<void> {
+  await state.pool?.threads.stop();
+  state.pool = undefined;
+  if (count === 1) return;
+  const wasm = wasmBackend()!;
+  const memory = memoryOf(wasm);
+  state.pool = { threads: await ThreadPool.start(count, memory, await compileFamilies(wasm)), memory };
+}
+
 /**
  * Makes the tfjs wasm backend current and instantiates the kernels on its heap. Call it once before the first op.
  *
+ * Threads need a heap that they can share. In Node linnet starts tfjs's threaded build for that, if asked for threads. In
+ * a browser the page must be cross-origin isolated; otherwise one thread is used and `info()` says why.
+ *
  * @throws Error when @tensorflow/tfjs-core or @tensorflow/tfjs-backend-wasm is missing or of another version than
- *   4.22, when the backend cannot start or its memory cannot be found, or when `simd: 'relaxed'` is not supported.
- * @throws RangeError for a thread count this version does not have.
+ *   4.22, when the backend cannot start or its memory cannot be found, when `simd: 'relaxed'` is not supported, or when
+ *   threads are asked for in Node after the backend started without them.
+ * @throws RangeError for a thread count that is no whole number of at least 1.
  */
 export async function ready(options: ReadyOptions = {}): Promise<void> {
-  const { backend: name = 'wasm', threads = 1, simd = 'auto' } = options;
-  if (threads !== 1) throw new RangeError(`ready: threads is ${threads}; this version computes on 1 thread`);
+  const { backend: name = 'wasm', simd = 'auto' } = options;
+  const asked = options.threads ?? (isNode ? 1 : 'auto');
+  if (asked !== 'auto') checkThreads('ready', asked);
   requireVersion('@tensorflow/tfjs-core', version_core);
-  if (name === 'wasm') await loadWasmBackend();
+  const count = asked === 'auto' ? await coreCount() : asked;
+  if (name === 'wasm') {
+    await loadWasmBackend();
+    if (isNode && count > 1) await prepareSharedHeap();
+  }
   if (!(await setBackend(name))) {
     const known = engine().registryFactory;
     throw new Error(
@@ -62,15 +120,60 @@ export async function ready(options: ReadyOptions = {}): Promise<void> {
     );
   }
   setSimdLevel(simd);
-  if (name !== 'wasm') return;
-  memoryOf(backend() as unknown as WasmBackend);
-  await compileFamilies();
+  if (name !== 'wasm') {
+    await startThreads(1);
+    threadsReason = `the tfjs backend is '${name}'`;
+    return;
+  }
+  const wasm = backend() as unknown as WasmBackend;
+  await compileFamilies(wasm);
+  const shared = isShared(memoryOf(wasm));
+  await startThreads(shared ? count : 1);
+  threadsReason =
+    count === 1
+      ? options.threads === undefined
+        ? 'the default'
+        : 'asked for'
+      : shared
+        ? asked === 'auto'
+          ? 'one per core'
+          : 'asked for'
+        : 'the page is not cross-origin isolated, so threads cannot share memory';
+  if (count > 1 && !shared && options.threads !== undefined) {
+    console.warn(`linnet: ${threadsReason}; computing on one thread`);
+  }
+}
+
+/**
+ * Changes the number of threads. Workers that are no longer wanted end; no tensor is touched.
+ *
+ * @throws RangeError for a count that is no whole number of at least 1
+ * @throws Error when the heap cannot be shared: in Node, when `ready` was not asked for threads
+ */
+export async function setThreads(count: number | 'auto'): Promise<void> {
+  const threads = count === 'auto' ? await coreCount() : count;
+  checkThreads('setThreads', threads);
+  const wasm = wasmBackend();
+  if (threads > 1 && (wasm === null || !isShared(memoryOf(wasm)))) {
+    throw new Error(
+      'setThreads: the heap is not shared between threads; in Node call ready({ threads }) with more than one first, ' +
+        'in a browser serve the page cross-origin isolated',
+    );
+  }
+  await startThreads(threads);
+  threadsReason = count === 'auto' ? 'one per core' : 'asked for';
+}
+
+function threadsInfo(): Info['threads'] {
+  const failure = state.pool?.threads.failure;
+  if (failure !== undefined) return { count: 1, reason: `a worker died: ${failure}` };
+  return { count: state.pool?.threads.count ?? 1, reason: threadsReason };
 }
 
 /** What linnet runs on: version, backend, SIMD level and threads with the reason for each, heap size. */
 export function info(): Info {
   const level = simdLevel();
-  const wasm = findBackend('wasm') as unknown as WasmBackend | null;
+  const wasm = wasmBackend();
   return {
     version,
     backend: getBackend(),
@@ -82,7 +185,7 @@ export function info(): Info {
           : "asked for by ready({ simd: 'simd' })"
         : 'the engine has no relaxed SIMD',
     },
-    threads: { count: 1, reason: 'this version computes on the calling thread' },
+    threads: threadsInfo(),
     heapBytes: wasm === null ? 0 : memoryOf(wasm).buffer.byteLength,
   };
 }

@@ -1,0 +1,46 @@
+import { memoryOf, type WasmBackend, Workspace } from './heap';
+import { type EntryPoints, state } from './modules';
+import type { ThreadPool } from './threads';
+
+/**
+ * From how many milliseconds of work on waking the workers pays. Measured on two cores: waking and joining them takes
+ * 10 to 30 microseconds, so half of 0.1 ms is worth it.
+ */
+export const worthwhile = { ms: 0.1 };
+/** What a kernel not called yet is taken for: 1 ms per MiB of its tensors, as memory-bound kernels take. */
+const UNKNOWN_RATE = 1 / 2 ** 20;
+/** Milliseconds of work per byte of tensors in the last call of each entry point. */
+const rates = new Map<string, number>();
+
+/** The threads that share the heap of `backend`, or undefined when the calling thread works alone. */
+export function threadsOf(backend: WasmBackend): ThreadPool | undefined {
+  const { pool } = state;
+  if (pool === undefined || pool.threads.failure !== undefined) return undefined;
+  return pool.memory === memoryOf(backend) ? pool.threads : undefined;
+}
+
+/** Runs an entry point over its work items, on all threads when the last call says that there is work enough. */
+export function launch(
+  kernels: EntryPoints,
+  pool: ThreadPool | undefined,
+  family: string,
+  entry: string,
+  items: number,
+  args: readonly (number | Workspace | undefined)[],
+  bytes: number,
+): void {
+  if (items === 0) return;
+  const values = args.map((arg) => (arg instanceof Workspace ? arg.pointer : (arg ?? 0)));
+  if (pool === undefined || items === 1 || !pool.has(family)) {
+    kernels[entry](...values, 0, items);
+    return;
+  }
+  const together = (rates.get(entry) ?? UNKNOWN_RATE) * bytes >= worthwhile.ms;
+  const start = performance.now();
+  if (together) {
+    const strides = args.map((arg) => (arg instanceof Workspace ? arg.stride : 0));
+    pool.run(family, entry, kernels[entry], values, strides, items);
+  } else kernels[entry](...values, 0, items);
+  const work = (performance.now() - start) * (together ? pool.count : 1);
+  rates.set(entry, work / Math.max(1, bytes));
+}

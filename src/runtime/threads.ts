@@ -1,0 +1,209 @@
+import { CONTROL_BYTES, controlBlock, SLOT, WORKER_SOURCE } from './worker';
+
+/** A thread of Node or of a browser, as far as the pool needs to know. */
+interface Thread {
+  onReady(ready: () => void): void;
+  onDeath(died: (reason: string) => void): void;
+  terminate(): unknown;
+}
+
+interface StartData {
+  memory: WebAssembly.Memory;
+  control: SharedArrayBuffer;
+  modules: WebAssembly.Module[];
+  index: number;
+}
+
+/** Ranges per thread: enough that one thread slowed by other programs does not hold up the rest. */
+const RANGES_PER_THREAD = 8;
+/** Looks at the counter before the calling thread sleeps: some microseconds, what most workers need for their last range. */
+const SPINS = 2000;
+/** A call whose workers show no progress for this long is given up. */
+const STALLED_MS = 30_000;
+
+export const isNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
+/** Hidden from bundlers, which would look for the module. */
+export const nodeModule = (name: string) =>
+  import(/* @vite-ignore */ /* webpackIgnore: true */ `node:${name}`);
+
+async function startThread(data: StartData): Promise<Thread> {
+  if (isNode) {
+    const { Worker } = (await nodeModule('worker_threads')) as typeof import('node:worker_threads');
+    const worker = new Worker(WORKER_SOURCE, { eval: true, workerData: data, execArgv: [] });
+    worker.unref();
+    return {
+      onReady: (ready) => worker.once('message', ready),
+      onDeath: (died) => {
+        worker.once('error', (error) => died(String(error)));
+        worker.once('exit', (code) => died(`it ended with code ${code}`));
+      },
+      terminate: () => worker.terminate(),
+    };
+  }
+  const url = URL.createObjectURL(new Blob([WORKER_SOURCE], { type: 'text/javascript' }));
+  const worker = new Worker(url);
+  worker.postMessage(data);
+  return {
+    onReady: (ready) =>
+      worker.addEventListener('message', () => {
+        URL.revokeObjectURL(url);
+        ready();
+      }),
+    onDeath: (died) => worker.addEventListener('error', (event) => died(event.message)),
+    terminate: () => worker.terminate(),
+  };
+}
+
+/** Whether this thread may sleep: the main thread of a browser may not. */
+function canSleep(): boolean {
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Threads that share the heap with the calling one and work with it on the items of a kernel call. */
+export class ThreadPool {
+  private readonly control: ReturnType<typeof controlBlock>;
+  private readonly sleeps = canSleep();
+  private readonly entries: Map<string, number>[];
+  private lost: string | undefined;
+
+  private constructor(
+    buffer: SharedArrayBuffer,
+    private readonly families: readonly string[],
+    modules: readonly WebAssembly.Module[],
+    private readonly threads: readonly Thread[],
+  ) {
+    this.control = controlBlock(buffer);
+    this.entries = modules.map(
+      (module) => new Map(WebAssembly.Module.exports(module).map(({ name }, i) => [name, i])),
+    );
+    for (const thread of threads) {
+      thread.onDeath((reason) => {
+        this.lost ??= reason;
+      });
+    }
+  }
+
+  /**
+   * Starts `count - 1` workers beside the calling thread, each with an instance of every family on `memory`.
+   *
+   * @throws Error when a worker cannot start
+   */
+  static async start(
+    count: number,
+    memory: WebAssembly.Memory,
+    modules: ReadonlyMap<string, WebAssembly.Module>,
+  ): Promise<ThreadPool> {
+    const control = new SharedArrayBuffer(CONTROL_BYTES);
+    const list = [...modules.values()];
+    const started = Array.from({ length: count - 1 }, (_, i) =>
+      startThread({ memory, control, modules: list, index: i + 1 }),
+    );
+    const threads = await Promise.all(started);
+    try {
+      await Promise.all(
+        threads.map(
+          (thread) =>
+            new Promise<void>((resolve, reject) => {
+              thread.onReady(resolve);
+              thread.onDeath((reason) => reject(new Error(`linnet: a worker did not start: ${reason}`)));
+            }),
+        ),
+      );
+    } catch (error) {
+      for (const thread of threads) thread.terminate();
+      throw error;
+    }
+    return new ThreadPool(control, [...modules.keys()], list, threads);
+  }
+
+  get count(): number {
+    return this.threads.length + 1;
+  }
+
+  /** Why the pool can no longer be used, if a worker died. */
+  get failure(): string | undefined {
+    return this.lost;
+  }
+
+  has(family: string): boolean {
+    return this.families.includes(family);
+  }
+
+  /**
+   * Runs `entry` over `items` work items on all threads and returns when every item is done. Argument i of thread n is
+   * `values[i] + n * strides[i]`.
+   *
+   * @throws Error when a worker failed or stalled
+   */
+  run(
+    family: string,
+    entry: string,
+    own: (...args: number[]) => void,
+    values: readonly number[],
+    strides: readonly number[],
+    items: number,
+  ): void {
+    const { slots } = this.control;
+    const index = this.families.indexOf(family);
+    const chunk = Math.max(1, Math.floor(items / (this.count * RANGES_PER_THREAD)));
+    this.control.values.set(values);
+    this.control.strides.set(strides);
+    slots[SLOT.family] = index;
+    slots[SLOT.entry] = this.entries[index].get(entry)!;
+    slots[SLOT.arguments] = values.length;
+    slots[SLOT.items] = items;
+    slots[SLOT.chunk] = chunk;
+    slots[SLOT.failed] = 0;
+    Atomics.store(slots, SLOT.next, 0);
+    Atomics.store(slots, SLOT.pending, this.threads.length);
+    Atomics.add(slots, SLOT.call, 1);
+    Atomics.notify(slots, SLOT.call);
+    try {
+      for (;;) {
+        const begin = Atomics.add(slots, SLOT.next, chunk);
+        if (begin >= items) break;
+        own(...values, begin, Math.min(begin + chunk, items));
+      }
+    } finally {
+      this.join(entry);
+    }
+    if (slots[SLOT.failed] > 0) {
+      const message = new TextDecoder().decode(this.control.message.slice(0, slots[SLOT.failed]));
+      throw new Error(`${entry}: a worker failed: ${message}`);
+    }
+  }
+
+  private join(entry: string): void {
+    const { slots } = this.control;
+    let progress = -1;
+    let since = 0;
+    for (let turn = 1; ; turn++) {
+      const pending = Atomics.load(slots, SLOT.pending);
+      if (pending === 0) return;
+      if (turn % SPINS !== 0) continue;
+      if (this.sleeps) Atomics.wait(slots, SLOT.pending, pending, 1000);
+      if (pending !== progress) {
+        progress = pending;
+        since = performance.now();
+      } else if (performance.now() - since > STALLED_MS) {
+        this.lost = `a worker did not finish ${entry} within ${STALLED_MS / 1000} s`;
+        for (const thread of this.threads) thread.terminate();
+        throw new Error(`linnet: ${this.lost}`);
+      }
+    }
+  }
+
+  /** Ends the workers; the pool must not be used afterwards. */
+  async stop(): Promise<void> {
+    const { slots } = this.control;
+    slots[SLOT.family] = -1;
+    Atomics.add(slots, SLOT.call, 1);
+    Atomics.notify(slots, SLOT.call);
+    await Promise.all(this.threads.map((thread) => thread.terminate()));
+  }
+}

@@ -1,0 +1,80 @@
+/** Most arguments that an entry point takes. */
+export const MOST_ARGUMENTS = 64;
+/** Slots of the control block, int32 each. */
+export const SLOT = {
+  /** Counts calls; workers sleep until it changes. */
+  call: 0,
+  /** The first work item that nobody has claimed. */
+  next: 1,
+  /** Workers that have not finished the call. */
+  pending: 2,
+  family: 3,
+  entry: 4,
+  arguments: 5,
+  items: 6,
+  /** Items claimed at once. */
+  chunk: 7,
+  /** Length of the message of the worker that failed. */
+  failed: 8,
+} as const;
+const HEADER_BYTES = 64;
+export const MESSAGE_BYTES = 256;
+export const CONTROL_BYTES = HEADER_BYTES + 16 * MOST_ARGUMENTS + MESSAGE_BYTES;
+
+/** The parts of a control block. A worker's argument is `values + index * strides`. */
+export function controlBlock(buffer: SharedArrayBuffer) {
+  return {
+    slots: new Int32Array(buffer, 0, HEADER_BYTES / 4),
+    values: new Float64Array(buffer, HEADER_BYTES, MOST_ARGUMENTS),
+    strides: new Float64Array(buffer, HEADER_BYTES + 8 * MOST_ARGUMENTS, MOST_ARGUMENTS),
+    message: new Uint8Array(buffer, HEADER_BYTES + 16 * MOST_ARGUMENTS, MESSAGE_BYTES),
+  };
+}
+
+/**
+ * What a worker runs, as text, so that no bundler has to find a file. It keeps an instance of every family on the shared
+ * heap, sleeps until the call counter moves, and then claims ranges of work items until none are left.
+ */
+export const WORKER_SOURCE = `
+const start = ({ memory, control, modules, index }, reply) => {
+  const slots = new Int32Array(control, 0, ${HEADER_BYTES / 4});
+  const values = new Float64Array(control, ${HEADER_BYTES}, ${MOST_ARGUMENTS});
+  const strides = new Float64Array(control, ${HEADER_BYTES + 8 * MOST_ARGUMENTS}, ${MOST_ARGUMENTS});
+  const message = new Uint8Array(control, ${HEADER_BYTES + 16 * MOST_ARGUMENTS}, ${MESSAGE_BYTES});
+  const families = modules.map((module) => {
+    const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+    return WebAssembly.Module.exports(module).map(({ name }) => exports[name]);
+  });
+  let seen = Atomics.load(slots, ${SLOT.call});
+  reply('ready');
+  for (;;) {
+    Atomics.wait(slots, ${SLOT.call}, seen);
+    seen = Atomics.load(slots, ${SLOT.call});
+    if (slots[${SLOT.family}] < 0) return;
+    try {
+      const entry = families[slots[${SLOT.family}]][slots[${SLOT.entry}]];
+      const items = slots[${SLOT.items}], chunk = slots[${SLOT.chunk}];
+      const args = [];
+      for (let i = 0; i < slots[${SLOT.arguments}]; i++) args.push(values[i] + index * strides[i]);
+      for (;;) {
+        const begin = Atomics.add(slots, ${SLOT.next}, chunk);
+        if (begin >= items) break;
+        entry(...args, begin, Math.min(begin + chunk, items));
+      }
+    } catch (error) {
+      const text = new TextEncoder().encode(String(error)).subarray(0, ${MESSAGE_BYTES});
+      if (Atomics.compareExchange(slots, ${SLOT.failed}, 0, text.length) === 0) message.set(text);
+    }
+    if (Atomics.sub(slots, ${SLOT.pending}, 1) === 1) Atomics.notify(slots, ${SLOT.pending});
+  }
+};
+if (typeof require === 'function') {
+  const { parentPort, workerData } = require('node:worker_threads');
+  start(workerData, (text) => parentPort.postMessage(text));
+} else {
+  self.onmessage = ({ data }) => {
+    start(data, (text) => self.postMessage(text));
+    self.close();
+  };
+}
+`;
