@@ -8,6 +8,8 @@ const reference = Object.fromEntries(
 
 export const {
   baseRouting,
+  causalConv1d,
+  causalConv1dUpdate,
   comba,
   complexScan,
   deltaRule,
@@ -45,6 +47,7 @@ export const {
   scaledDotProductAttention,
   scatterTokens,
   selectiveScan,
+  selectiveStateUpdate,
   sinkhornRouting,
   softMoe,
   switchRouting,

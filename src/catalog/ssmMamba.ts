@@ -166,6 +166,129 @@ export const mamba: CatalogEntry[] = [
     ],
   },
   {
+    name: 'selectiveStateUpdate',
+    family: 'ssm',
+    summary: 'Selective scan of one more token',
+    paper: MAMBA,
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'channels-D5-N4',
+        inputs: {
+          state: { shape: [2, 5, 4] },
+          x: { shape: [2, 5] },
+          dt: { ...step, shape: [2, 5] },
+          A: { ...decay, shape: [5, 4] },
+          b: { shape: [2, 4] },
+          c: { shape: [2, 4] },
+        },
+        call: (ops, { state: before, x, dt, A, b, c }) => {
+          const { output, state } = ops.selectiveStateUpdate(before, x, dt, A, b, c);
+          return [output, state];
+        },
+      },
+      {
+        id: 'heads-H4-D3-N5',
+        inputs: {
+          state: { shape: [2, 4, 3, 5] },
+          x: { shape: [2, 4, 3] },
+          dt: { shape: [2, 4, 3] },
+          A: { ...decay, shape: [4, 3, 5] },
+          b: { shape: [2, 2, 5] },
+          c: { shape: [2, 2, 5] },
+          D: { shape: [4, 3] },
+          z: { shape: [2, 4, 3] },
+          dtBias: { shape: [4, 3] },
+        },
+        call: (ops, { state: before, x, dt, A, b, c, ...options }) => {
+          const all = { ...options, dtSoftplus: true };
+          const { output, state } = ops.selectiveStateUpdate(before, x, dt, A, b, c, all);
+          return [output, state];
+        },
+      },
+    ],
+  },
+  {
+    name: 'causalConv1d',
+    family: 'ssm',
+    summary: 'Causal depthwise convolution with an activation',
+    paper: MAMBA,
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'B2-T9-D8-W4-silu',
+        inputs: { x: { shape: [2, 9, 8] }, weight: { shape: [8, 4] }, bias: { shape: [8] } },
+        call: (ops, { x, weight, bias }) => ops.causalConv1d(x, weight, { bias, activation: 'silu' }),
+      },
+      {
+        id: 'states-T70-D5-W3',
+        inputs: {
+          x: { shape: [1, 70, 5] },
+          weight: { shape: [5, 3] },
+          bias: { shape: [5] },
+          initialState: { shape: [1, 5, 2] },
+        },
+        call: (ops, { x, weight, bias, initialState }) => {
+          const options = { bias, initialState, activation: 'silu', outputFinalState: true } as const;
+          const { output, finalState } = ops.causalConv1d(x, weight, options);
+          return [output, finalState];
+        },
+      },
+      {
+        id: 'packed-D6-W4',
+        inputs: {
+          x: { shape: [2, 7, 6] },
+          weight: { shape: [6, 4] },
+          bias: { shape: [6] },
+          seqIdx: { shape: [2, 7], dtype: 'int32', values: [0, 0, 0, 0, 0, 1, 1, 3, 3, 3, -1, -1, 4, 4] },
+        },
+        call: (ops, { x, weight, bias, seqIdx }) =>
+          ops.causalConv1d(x, weight, { bias, seqIdx, activation: 'silu' }),
+      },
+      {
+        id: 'W7-no-bias',
+        inputs: { x: { shape: [1, 12, 4] }, weight: { shape: [4, 7] } },
+        call: (ops, { x, weight }) => ops.causalConv1d(x, weight),
+      },
+      {
+        id: 'shorter-than-its-state',
+        inputs: { x: { shape: [2, 2, 9] }, weight: { shape: [9, 5] }, initialState: { shape: [2, 9, 4] } },
+        call: (ops, { x, weight, initialState }) => {
+          const options = { initialState, outputFinalState: true } as const;
+          const { output, finalState } = ops.causalConv1d(x, weight, options);
+          return [output, finalState];
+        },
+      },
+      {
+        id: 'W1',
+        inputs: { x: { shape: [1, 6, 4] }, weight: { shape: [4, 1] }, bias: { shape: [4] } },
+        call: (ops, { x, weight, bias }) => ops.causalConv1d(x, weight, { bias }),
+      },
+    ],
+  },
+  {
+    name: 'causalConv1dUpdate',
+    family: 'ssm',
+    summary: 'Causal depthwise convolution of one more token',
+    paper: MAMBA,
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'B2-D6-W4',
+        inputs: {
+          x: { shape: [2, 6] },
+          state: { shape: [2, 6, 3] },
+          weight: { shape: [6, 4] },
+          bias: { shape: [6] },
+        },
+        call: (ops, { x, state, weight, bias }) => {
+          const next = ops.causalConv1dUpdate(x, state, weight, { bias, activation: 'silu' });
+          return [next.output, next.state];
+        },
+      },
+    ],
+  },
+  {
     name: 'rmsNormGated',
     family: 'ssm',
     summary: 'Root mean square normalisation with a gate (Mamba-2)',

@@ -1,6 +1,22 @@
+export {
+  type CausalConv1dOptions,
+  type CausalConv1dResult,
+  type CausalConv1dUpdateOptions,
+  type CausalConv1dUpdateResult,
+  type ConvActivation,
+  causalConv1d,
+  causalConv1dUpdate,
+} from './causalConv1d';
 export type { Complex } from './complex';
 export { type ComplexRecurrent, type ComplexScanOptions, complexScan } from './complexScan';
 export { type LinearScanOptions, linearScan } from './linearScan';
 export { type RgLruOptions, rgLru } from './rgLru';
 export { type RmsNormGatedOptions, rmsNormGated } from './rmsNormGated';
-export { type SelectiveScanOptions, type SelectiveScanResult, selectiveScan } from './selectiveScan';
+export {
+  type SelectiveScanOptions,
+  type SelectiveScanResult,
+  type SelectiveStateUpdateOptions,
+  type SelectiveStateUpdateResult,
+  selectiveScan,
+  selectiveStateUpdate,
+} from './selectiveScan';

@@ -24,6 +24,8 @@ export interface SelectiveScanAttrs {
   lastState: boolean;
   /** Whether to keep the states before every 64th token, from which the gradient scans again. */
   keep: boolean;
+  /** One token without a time axis, whose channels may be split over heads: u is [B, D] or [B, H, D]. */
+  single: boolean;
 }
 
 /** Channels of a work item, tokens it scans at a time, tokens between states that are kept: those of the kernels. */
@@ -38,11 +40,14 @@ export function gradientNames(
   return INPUTS.filter((input) => inputs[input] !== undefined);
 }
 
-export function sizesOf({ u, A, AIm, B: b, C: c }: Shapes, attrs?: SelectiveScanAttrs) {
-  const [B, T, Dm] = u!;
-  const N = A![1];
+export function sizesOf({ u, A, AIm, B: b, C: c }: Shapes, attrs: SelectiveScanAttrs) {
+  const B = u![0];
+  const T = attrs.single ? 1 : u![1];
+  const Dm = u!.slice(attrs.single ? 1 : 2).reduce((n, size) => n * size, 1);
+  const N = A!.at(-1)!;
   const complex = AIm !== undefined;
-  const groupsOf = (shape: Shape) => (shape.length === 4 ? shape[2] : 1);
+  const tokenRank = attrs.single ? 2 : 3;
+  const groupsOf = (shape: Shape) => (shape.length > tokenRank ? shape.at(-2)! : 1);
   const G = Math.max(groupsOf(b!), groupsOf(c!), 1);
   const grouped = Dm / G;
   const blocks = Math.ceil(grouped / BLOCK);
@@ -56,12 +61,12 @@ export function sizesOf({ u, A, AIm, B: b, C: c }: Shapes, attrs?: SelectiveScan
     N,
     G,
     complex,
-    constantB: b!.length === 2,
-    constantC: c!.length === 2,
+    constantB: b!.length < tokenRank,
+    constantC: c!.length < tokenRank,
     blocks,
     items,
     /** Floats of the states that are kept. */
-    checkpoints: attrs?.keep === true && !complex ? items * chunks * stateFloats : 0,
+    checkpoints: attrs.keep && !complex ? items * chunks * stateFloats : 0,
     /** As the kernels lay out their work. */
     forwardBytes: complex ? 2 * 16 * N + 8 * SPACING : 4 * (4 * stateFloats + TOKENS * (3 * BLOCK + 8 * N)),
     backwardBytes: complex

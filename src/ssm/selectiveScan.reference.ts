@@ -21,7 +21,7 @@ function softplus(x: number): number {
 /** What one channel d of one batch entry b sees of the inputs. */
 function channelOf(inputs: Inputs, attrs: SelectiveScanAttrs, b: number, d: number) {
   const { u, delta, D, z, deltaBias } = inputs;
-  const { T, Dm, N, G, constantB, constantC } = sizesOf(shapesOf(inputs));
+  const { T, Dm, N, G, constantB, constantC } = sizesOf(shapesOf(inputs), attrs);
   const group = Math.floor(d / (Dm / G));
   const matrix = (n: number) => d * N + n;
   const token = (t: number, n: number) => ((b * T + t) * G + group) * N + n;
@@ -111,7 +111,7 @@ export function selectiveScanReference(inputs: Inputs, attrs: SelectiveScanAttrs
  */
 export function selectiveScanBackwardReference(inputs: Inputs, attrs: SelectiveScanAttrs): Float64Array[] {
   const { dOutput, dLast, dLastIm, kept: _kept, ...forward } = inputs;
-  const { B, T, Dm, N, complex } = sizesOf(shapesOf(forward));
+  const { B, T, Dm, N, complex } = sizesOf(shapesOf(forward), attrs);
   const names = gradientNames(forward);
   const gradients = names.map((name) => new Float64Array(inputs[name]!.data.length));
   const add = (name: SelectiveScanInput, i: number, value: number) => {

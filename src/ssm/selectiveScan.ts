@@ -34,6 +34,7 @@ export interface SelectiveScanResult<M extends Tensor | Complex = Tensor> {
 }
 
 const NAME = 'selectiveScan';
+const UPDATE = 'selectiveStateUpdate';
 /** Columns that are summed over parts at a time. */
 const BLOCK_COLUMNS = 64;
 
@@ -44,8 +45,8 @@ const BLOCK_COLUMNS = 64;
 const op = defineSsmOp<SelectiveScanInput, SelectiveScanAttrs>({
   name: NAME,
   outputs: (shapes, attrs) => {
-    const { B, Dm, N, complex, checkpoints } = sizesOf(shapes, attrs);
-    const last = attrs.lastState ? [B, Dm, N] : [0];
+    const { B, N, complex, checkpoints } = sizesOf(shapes, attrs);
+    const last = attrs.lastState ? [B, ...shapes.u!.slice(attrs.single ? 1 : 2), N] : [0];
     return [shapes.u!, [checkpoints], last, complex ? last : [0]];
   },
   saveOutputs: [false, true, false, false],
@@ -230,7 +231,7 @@ export function selectiveScan(
       initialState: stateRe,
       initialStateIm: stateIm,
     },
-    { softplus: deltaSoftplus, lastState: returnLastState, keep: engine().isTapeOn() },
+    { softplus: deltaSoftplus, lastState: returnLastState, keep: engine().isTapeOn(), single: false },
   );
   kept.dispose();
   if (returnLastState && complex) return { output, lastState: { re: lastState, im: lastStateIm } };
@@ -238,4 +239,69 @@ export function selectiveScan(
   if (returnLastState) return { output, lastState };
   lastState.dispose();
   return output;
+}
+
+export interface SelectiveStateUpdateOptions {
+  /** `[D]` or `[H, D]`, the skip connection. */
+  D?: Tensor;
+  /** `[B, D]` or `[B, H, D]`, the gate. */
+  z?: Tensor;
+  /** `[D]` or `[H, D]`, added to dt. */
+  dtBias?: Tensor;
+  /** Whether dt goes through `log(1 + e^x)`, after the bias; default false. */
+  dtSoftplus?: boolean;
+}
+
+export interface SelectiveStateUpdateResult {
+  /** `[B, D]` or `[B, H, D]` */
+  output: Tensor;
+  /** `[B, D, N]` or `[B, H, D, N]` */
+  state: Tensor;
+}
+
+/**
+ * `selectiveScan` for one more token: its output and the state after it, which is a new tensor. Channels may be split over
+ * heads, as those of Mamba-2 are; its A and dt per head are to be repeated for the channels of a head.
+ *
+ * @param state `[B, D, N]` or `[B, H, D, N]`
+ * @param x `[B, D]` or `[B, H, D]`
+ * @param dt as x
+ * @param A `[D, N]` or `[H, D, N]`
+ * @param B `[B, N]`, or grouped `[B, G, N]`: head h, or channel without heads, has group `h / (H / G)`, rounded down
+ * @param C as B
+ * @throws TypeError, RangeError for a wrong dtype or shape
+ * @see mamba_ssm's `selective_state_update`, which writes the state in place
+ */
+export function selectiveStateUpdate(
+  state: Tensor,
+  x: Tensor,
+  dt: Tensor,
+  A: Tensor,
+  B: Tensor,
+  C: Tensor,
+  options: SelectiveStateUpdateOptions = {},
+): SelectiveStateUpdateResult {
+  const { D, z, dtBias, dtSoftplus = false } = options;
+  const channels = x?.shape?.length === 3 ? 'H D' : 'D';
+  const notationB = B?.shape?.length === 3 ? 'B G N' : 'B N';
+  const sizes = checkShapes<string>(UPDATE, [
+    ['state', state, `B ${channels} N`],
+    ['x', x, `B ${channels}`],
+    ['dt', dt, `B ${channels}`],
+    ['A', A, `${channels} N`],
+    ['B', B, notationB],
+    ['C', C, notationB],
+    ['D', D, channels],
+    ['z', z, `B ${channels}`],
+    ['dtBias', dtBias, channels],
+  ]) as Record<string, number>;
+  const split = channels === 'D' ? 'D' : 'H';
+  checkMultiple(UPDATE, split, sizes[split], 'G', sizes.G ?? 1);
+  const [output, kept, next, imaginary] = op.run(
+    { u: x, delta: dt, A, B, C, D, z, deltaBias: dtBias, initialState: state },
+    { softplus: dtSoftplus, lastState: true, keep: engine().isTapeOn(), single: true },
+  );
+  kept.dispose();
+  imaginary.dispose();
+  return { output, state: next };
 }

@@ -1,11 +1,22 @@
-import { concat, dispose, fill, grads, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import {
+  concat,
+  dispose,
+  fill,
+  grads,
+  reshape,
+  slice,
+  type Tensor,
+  tensor,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
 import { deviation, drawInputs, gradientsOf, outputsOf } from '../../src/catalog/numerics';
 import type { Case, InputSpec, Tensors } from '../../src/catalog/types';
 import * as linnet from '../../src/ops';
-import { selectiveScan } from '../../src/ops';
+import { selectiveScan, selectiveStateUpdate } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
 import { damagedBlocks } from '../guard';
@@ -30,6 +41,24 @@ describe.each([
         const [A, B, C] = ['A', 'B', 'C'].map((name) => ({ re: x[`${name}_re`], im: x[`${name}_im`] }));
         const { output, lastState } = ops.selectiveScan(x.u, x.delta, A, B, C, rest);
         return { o: output, last_state_re: lastState.re, last_state_im: lastState.im };
+      },
+      SCAN,
+    );
+  });
+});
+
+describe.each([
+  ['kernel', linnet],
+  ['reference', reference as typeof linnet],
+])('selectiveStateUpdate, %s', (_, ops) => {
+  const updates = golden('ssm').filter(({ op }) => op === 'selective_state_update');
+  it.each(updates.map((c) => [c.case, c] as const))('equals the golden vector %s', (_name, c) => {
+    expectGolden(
+      c,
+      (x) => {
+        const options = { D: x.D, z: x.z, dtBias: x.dt_bias, dtSoftplus: c.attrs.dtSoftplus };
+        const { output, state } = ops.selectiveStateUpdate(x.state, x.x, x.dt, x.A, x.B, x.C, options);
+        return { o: output, new_state: state };
       },
       SCAN,
     );
@@ -185,6 +214,34 @@ it('split anywhere, with the state carried, is the whole, bit for bit; so is tok
   });
 });
 
+it('updates token by token are the whole, bit for bit', () => {
+  const whole = caseOf({
+    B: 2,
+    T: 9,
+    G: 1,
+    perGroup: 11,
+    N: 5,
+    formB: 'token',
+    formC: 'token',
+    options: true,
+  });
+  tidy(() => {
+    const x = drawInputs(whole.inputs);
+    const [output, last] = whole.call(linnet, x) as Tensor[];
+    let state = x.initialState;
+    const token = (t: Tensor, i: number) =>
+      reshape(slice(t, [0, i, 0], [2, 1, t.shape[2]!]), [2, t.shape[2]!]);
+    for (let i = 0; i < 9; i++) {
+      const [u, delta, b, c, z] = [x.u, x.delta, x.b, x.c, x.z].map((t) => token(t, i));
+      const options = { D: x.D, z, dtBias: x.deltaBias, dtSoftplus: true };
+      const next = selectiveStateUpdate(state, u, delta, x.A, b, c, options);
+      expect(next.output.dataSync()).toEqual(token(output, i).dataSync());
+      state = next.state;
+    }
+    expect(state.dataSync()).toEqual(last.dataSync());
+  });
+});
+
 it('keeps the state at steps of 0 and forgets it at large ones', () => {
   tidy(() => {
     const { u, A, b, c, state } = drawInputs({
@@ -307,6 +364,17 @@ describe('errors', () => {
       'complex',
       () => selectiveScan(u, u, { re: A, im: A }, b as never, b as never),
       'selectiveScan: B must be complex, { re, im } of tensors; got one tensor',
+    ],
+    [
+      'update',
+      () => selectiveStateUpdate(zeros([2, 6, 4]), u, u, A, b, b),
+      'selectiveStateUpdate: state has shape [2,6,4]; expected [B, H, D, N]',
+    ],
+    [
+      'heads of an update',
+      () =>
+        selectiveStateUpdate(zeros([2, 5, 6, 4]), u, u, zeros([5, 6, 4]), zeros([2, 3, 4]), zeros([2, 3, 4])),
+      'selectiveStateUpdate: H = 5 must be a multiple of G = 3',
     ],
     [
       'initialState',
