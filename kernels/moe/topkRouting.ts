@@ -1,4 +1,5 @@
 import { exp2 } from '../core/exp';
+import { orderKey } from '../core/order';
 import { sumLanes } from '../core/reduce';
 import { sigmoid } from '../core/silu';
 
@@ -10,16 +11,6 @@ const RELU: i32 = 2;
 const CHOSEN_SOFTMAX: i32 = 3;
 
 const TAKEN: i32 = i32.MIN_VALUE;
-const NAN_KEY: i32 = i32.MIN_VALUE + 1;
-
-/** An integer in the order of the numbers: below every number is NaN, below that what was taken. */
-// @ts-ignore: decorator
-@inline
-function key(x: v128): v128 {
-  const bits = f32x4.add(x, f32x4.splat(0)); // -0 becomes 0
-  const ordered = v128.xor(bits, v128.and(i32x4.shr_s(bits, 31), i32x4.splat(0x7fffffff)));
-  return v128.bitselect(ordered, i32x4.splat(NAN_KEY), f32x4.eq(x, x));
-}
 
 /** Greatest number of a row of E; NaN where there is one, -Infinity when E is 0. */
 // @ts-ignore: decorator
@@ -172,7 +163,7 @@ function keepBestGroups(
       else if (x > second) second = x;
     }
     const score = bestOnly || size == 1 ? first : first + second;
-    store<i32>(groupKeys + (<usize>g << 2), i32x4.extract_lane(key(f32x4.splat(score)), 0));
+    store<i32>(groupKeys + (<usize>g << 2), i32x4.extract_lane(orderKey(f32x4.splat(score)), 0));
   }
   for (let g = groups; g < runs * RUN; g++) store<i32>(groupKeys + (<usize>g << 2), TAKEN);
   prepareRuns(groupKeys, maxima, runs);
@@ -194,14 +185,14 @@ export function rank(scores: usize, bias: usize, keys: usize, E: i32, padded: i3
     let x = v128.load(scores + p);
     numbers = v128.and(numbers, f32x4.eq(x, x));
     if (bias) x = f32x4.add(x, v128.load(bias + p));
-    v128.store(keys + p, key(x));
+    v128.store(keys + p, orderKey(x));
   }
   for (; i < E; i++) {
     const p = <usize>i << 2;
     let x = v128.load32_splat(scores + p);
     numbers = v128.and(numbers, f32x4.eq(x, x));
     if (bias) x = f32x4.add(x, v128.load32_splat(bias + p));
-    store<i32>(keys + p, i32x4.extract_lane(key(x), 0));
+    store<i32>(keys + p, i32x4.extract_lane(orderKey(x), 0));
   }
   for (; i < padded; i++) store<i32>(keys + (<usize>i << 2), TAKEN);
   return i32x4.all_true(numbers);

@@ -173,7 +173,8 @@ const backward = defineAttentionOp<BackwardInput, AttentionAttrs>({
   reference: attentionBackwardReference,
 });
 
-function bounds(op: string, name: string, given: Integers, end: number, endName: string): number[] {
+/** Bounds of packed sequences: ascending from 0 to `end`. */
+export function bounds(op: string, name: string, given: Integers, end: number, endName: string): number[] {
   const values = integers(op, name, given);
   const ascending = values.every((value, i) => i === 0 || value >= values[i - 1]);
   if (values.length < 2 || values[0] !== 0 || values.at(-1) !== end || !ascending) {

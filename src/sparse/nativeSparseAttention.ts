@@ -1,0 +1,222 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { scaledDotProductAttention } from '../attention/scaledDotProductAttention';
+import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
+import { blockAttention } from './blockAttention';
+import { blockMeans } from './blockMeans';
+import { tableFromIntervals } from './blockTable';
+import { chooseBlocks } from './choose';
+import { chosenTable } from './chosenTable';
+import type { FlexAttentionResult } from './flexAttention';
+import { gatedSum } from './gatedSum';
+import { checkAscending } from './kvCache';
+
+interface BlockOptions {
+  /** Keys of a block; default 64. */
+  blockSize?: number;
+  /** Default `D ** -0.5`. */
+  scale?: number;
+}
+
+export interface NsaCompressOptions extends BlockOptions {
+  /** Return `{ output, lse }`. */
+  returnLse?: boolean;
+}
+
+export interface NsaTopKOptions extends BlockOptions {
+  /** Blocks chosen per query, own, previous and first included; default 16. */
+  blockCounts?: number;
+}
+
+export interface NativeSparseAttentionOptions extends NsaTopKOptions {
+  /** Keys of the sliding window, the query's own included; default 512. Of no effect without `gSwa`. */
+  windowSize?: number;
+  /** int32 `[B, T, Hkv, S]`: the blocks to select, in place of `nsaTopK`. */
+  blockIndices?: Tensor;
+}
+
+function checkCount(op: string, name: string, value: number): void {
+  if (!Number.isInteger(value) || value < 1)
+    throw new RangeError(`${op}: ${name} must be a positive integer; got ${value}`);
+}
+
+function resolve(op: string, D: number, { blockSize = 64, scale = D ** -0.5 }: BlockOptions) {
+  checkCount(op, 'blockSize', blockSize);
+  checkFinite(op, 'scale', scale);
+  return { blockSize, scale };
+}
+
+/**
+ * Compression branch of native sparse attention: each query over the summaries of the blocks that end at or before it,
+ * block c being visible to query t when `(c + 1) * blockSize - 1 <= t`. A query that sees none gives zeros and lse
+ * -Infinity. Differentiable in q, kCmp and vCmp.
+ *
+ * @param q `[B, T, Hq, D]`
+ * @param kCmp `[B, C, Hkv, D]`, a key for each block
+ * @param vCmp `[B, C, Hkv, Dv]`
+ * @returns `[B, T, Hq, Dv]`, or `{ output, lse }` with `returnLse: true`
+ * @throws TypeError, RangeError naming the argument, what came and what was expected
+ * @see Yuan et al., "Native Sparse Attention: Hardware-Aligned and Natively Trainable Sparse Attention", section 3.3.1
+ */
+export function nsaCompress(
+  q: Tensor,
+  kCmp: Tensor,
+  vCmp: Tensor,
+  options: NsaCompressOptions & { returnLse: true },
+): FlexAttentionResult;
+export function nsaCompress(q: Tensor, kCmp: Tensor, vCmp: Tensor, options?: NsaCompressOptions): Tensor;
+export function nsaCompress(
+  q: Tensor,
+  kCmp: Tensor,
+  vCmp: Tensor,
+  options: NsaCompressOptions = {},
+): Tensor | FlexAttentionResult {
+  const op = 'nsaCompress';
+  const { T, Hq, D, C, Hkv } = checkShapes(op, [
+    ['q', q, 'B T Hq D'],
+    ['kCmp', kCmp, 'B C Hkv D'],
+    ['vCmp', vCmp, 'B C Hkv Dv'],
+  ]);
+  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  const { blockSize, scale } = resolve(op, D, options);
+  const geometry = { B: 1, H: 1, Tq: T, Tkv: C, blockQ: Math.min(blockSize, 64), blockKv: 32 };
+  const table = tableFromIntervals(geometry, (_b, _h, i, emit) => emit(0, Math.floor((i + 1) / blockSize)));
+  const [output, lse] = blockAttention.run({ q, k: kCmp, v: vCmp }, { table, scale, softcap: 0 });
+  if (options.returnLse) return { output, lse };
+  lse.dispose();
+  return output;
+}
+
+/**
+ * The blocks each query selects: its own, the one before and the first, and those with the greatest attention
+ * probability over the compressed keys, summed over the query heads of a key head. No gradient.
+ *
+ * @param q `[B, T, Hq, D]`
+ * @param kCmp `[B, C, Hkv, D]`, keys of the blocks; at least the `T / blockSize` complete ones
+ * @returns int32 `[B, T, Hkv, blockCounts]`, ascending, -1 last; of equal blocks the lower one
+ * @throws TypeError, RangeError naming the argument, what came and what was expected
+ * @see Yuan et al., "Native Sparse Attention", equations 8 to 12
+ */
+export function nsaTopK(q: Tensor, kCmp: Tensor, options: NsaTopKOptions = {}): Tensor {
+  const op = 'nsaTopK';
+  const { T, Hq, D, C, Hkv } = checkShapes(op, [
+    ['q', q, 'B T Hq D'],
+    ['kCmp', kCmp, 'B C Hkv D'],
+  ]);
+  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  const { blockSize, scale } = resolve(op, D, options);
+  const { blockCounts = 16 } = options;
+  checkCount(op, 'blockCounts', blockCounts);
+  if (C < Math.floor(T / blockSize)) {
+    throw new RangeError(
+      `${op}: kCmp has C = ${C} blocks; expected the ${Math.floor(T / blockSize)} complete ones of T = ${T} in blocks of ${blockSize}`,
+    );
+  }
+  const plan = new Int32Array(3 * T);
+  for (let i = 0; i < T; i++)
+    plan.set([0, Math.floor((i + 1) / blockSize), Math.floor(i / blockSize)], 3 * i);
+  const attrs = { by: 'probability', scale, sets: Hkv, count: blockCounts, plan } as const;
+  return chooseBlocks.run({ q, k: kCmp }, attrs)[0];
+}
+
+/**
+ * Selection branch: each query causally over the keys of the blocks listed for it and its key head; query heads of one
+ * key head share the list. Differentiable in q, k and v.
+ *
+ * @param q `[B, T, Hq, D]`
+ * @param k `[B, T, Hkv, D]`
+ * @param v `[B, T, Hkv, Dv]`
+ * @param blockIndices int32 `[B, T, Hkv, S]`, ascending, each block once, -1 last; blocks after the query hold nothing
+ * @returns `[B, T, Hq, Dv]`
+ * @throws TypeError, RangeError naming the argument, what came and what was expected
+ * @see Yuan et al., "Native Sparse Attention", section 3.3.2
+ */
+export function nsaSelect(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  blockIndices: Tensor,
+  options: BlockOptions = {},
+): Tensor {
+  const op = 'nsaSelect';
+  const { B, T, Hq, D, Hkv, S } = checkShapes(op, [
+    ['q', q, 'B T Hq D'],
+    ['k', k, 'B T Hkv D'],
+    ['v', v, 'B T Hkv Dv'],
+    ['blockIndices', blockIndices, 'B T Hkv S', 'int32'],
+  ] as never) as Record<'B' | 'T' | 'Hq' | 'D' | 'Hkv' | 'S', number>;
+  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  const { blockSize, scale } = resolve(op, D, options);
+  const chosen = blockIndices.dataSync() as Int32Array;
+  const blocks = Math.ceil(T / blockSize);
+  for (let row = 0; row < chosen.length; row += S) {
+    let end = row + S;
+    while (end > row && chosen[end - 1] === -1) end--;
+    checkAscending(op, 'blockIndices', chosen.subarray(row, end), blocks);
+  }
+  const table = chosenTable(chosen, { B, T, H: Hkv, S, Tkv: T }, (block, i) => [
+    block * blockSize,
+    Math.min((block + 1) * blockSize, i + 1),
+  ]);
+  const [output, lse] = blockAttention.run({ q, k, v }, { table, scale, softcap: 0 });
+  lse.dispose();
+  return output;
+}
+
+/**
+ * Native sparse attention: the gated sum of attention over block means, over the blocks that score highest there, and
+ * over a sliding window,
+ * `output = gCmp nsaCompress(q, means) + gSlc nsaSelect(q, k, v, nsaTopK(q, means)) + gSwa window(q, k, v)`.
+ *
+ * Compressed keys and values are means of blocks. Differentiable in q, k, v and the gates; the choice of blocks carries
+ * no gradient. With every block selected the selection branch is causal attention.
+ *
+ * @param q `[B, T, Hq, D]`
+ * @param k `[B, T, Hkv, D]`
+ * @param v `[B, T, Hkv, Dv]`
+ * @param gCmp `[B, T, Hq]`, gate of the compression branch, after its sigmoid
+ * @param gSlc `[B, T, Hq]`, gate of the selection branch
+ * @param gSwa `[B, T, Hq]`, gate of the window, or undefined for no window
+ * @returns `[B, T, Hq, Dv]`
+ * @throws TypeError, RangeError naming the argument, what came and what was expected
+ * @see Yuan et al., "Native Sparse Attention: Hardware-Aligned and Natively Trainable Sparse Attention"
+ */
+export function nativeSparseAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  gCmp: Tensor,
+  gSlc: Tensor,
+  gSwa?: Tensor,
+  options: NativeSparseAttentionOptions = {},
+): Tensor {
+  const op = 'nativeSparseAttention';
+  const { T, Hq, D, Hkv } = checkShapes(op, [
+    ['q', q, 'B T Hq D'],
+    ['k', k, 'B T Hkv D'],
+    ['v', v, 'B T Hkv Dv'],
+    ['gCmp', gCmp, 'B T Hq'],
+    ['gSlc', gSlc, 'B T Hq'],
+    ['gSwa', gSwa, 'B T Hq'],
+  ]);
+  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  const { blockSize, scale } = resolve(op, D, options);
+  const { blockCounts, windowSize = 512 } = options;
+  if (gSwa !== undefined) checkCount(op, 'windowSize', windowSize);
+  const bounds = new Int32Array(2 * Math.floor(T / blockSize));
+  for (let c = 0; 2 * c < bounds.length; c++) bounds.set([c * blockSize, (c + 1) * blockSize], 2 * c);
+
+  const [kCmp, vCmp] = [blockMeans(k, bounds), blockMeans(v, bounds)];
+  const indices = options.blockIndices ?? nsaTopK(q, kCmp, { blockSize, blockCounts, scale });
+  const branches = [
+    { x: nsaCompress(q, kCmp, vCmp, { blockSize, scale }), gate: gCmp },
+    { x: nsaSelect(q, k, v, indices, { blockSize, scale }), gate: gSlc },
+  ];
+  if (gSwa !== undefined) {
+    const x = scaledDotProductAttention(q, k, v, { isCausal: true, window: windowSize, scale });
+    branches.push({ x, gate: gSwa });
+  }
+  const output = gatedSum(branches);
+  for (const temporary of [kCmp, vCmp, ...branches.map(({ x }) => x)]) temporary.dispose();
+  if (options.blockIndices === undefined) indices.dispose();
+  return output;
+}
