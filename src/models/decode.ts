@@ -38,8 +38,8 @@ function int64(name: string, value: bigint): number {
  * @throws RangeError for an I64 beyond int32
  */
 export function decode(name: string, { dtype, shape }: Entry, bytes: Uint8Array): Stored {
-  const { buffer } = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
-  const offset = bytes.byteOffset % 8 === 0 ? bytes.byteOffset : 0;
+  // a copy where numbers are not aligned; the slice of a Node buffer is none
+  const { buffer, byteOffset: offset } = bytes.byteOffset % 8 === 0 ? bytes : Uint8Array.from(bytes);
   const count = bytes.byteLength / BYTES[dtype];
   const floats = (data: Float32Array): Stored => ({ dtype: 'float32', shape, data });
   const integers = (data: Int32Array): Stored => ({ dtype: 'int32', shape, data });
