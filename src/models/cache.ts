@@ -1,22 +1,81 @@
-import { concat, keep, type Tensor } from '@tensorflow/tfjs-core';
+import { keep, type Tensor } from '@tensorflow/tfjs-core';
 import { tokens } from '../nn/layers/shape';
+import { type CacheAttentionOptions, KvCache } from '../sparse/kvCache';
 
-/** What one mixer remembers of the tokens it has seen: keys and values, recurrent states, last tokens. */
+/** Keys and values of the tokens one mixer has seen. */
+export interface KeyValues {
+  /** Puts keys `[B, T, Hkv, D]` and values `[B, T, Hkv, Dv]` behind those held. */
+  append(k: Tensor, v: Tensor): void;
+  /** Causal attention of the queries of the last tokens over all tokens held. */
+  attend(q: Tensor, options?: CacheAttentionOptions): Tensor;
+}
+
+/** What one mixer remembers of the tokens it has seen. */
 export interface MixerState {
   get(name: string): Tensor | undefined;
   /** Keeps a tensor for the next call, in place of the one of that name. */
   set(name: string, tensor: Tensor): void;
-  /**
-   * Puts `tensor` behind what is kept along the second axis and returns both; for the next call the last `most` remain.
-   */
-  append(name: string, tensor: Tensor, most?: number): Tensor;
+  /** Keys and values, of which no query sees more than the last `window`; undefined if nothing is remembered. */
+  keyValues(window?: number): KeyValues | undefined;
 }
 
 /** Remembers nothing. */
-export const forgetful: MixerState = { get: () => undefined, set: () => {}, append: (_, tensor) => tensor };
+export const forgetful: MixerState = { get: () => undefined, set: () => {}, keyValues: () => undefined };
+
+const FIRST_CAPACITY = 64;
+
+/** A `KvCache` that doubles when it is full, or forgets what no window reaches any more. */
+class GrowingKeyValues implements KeyValues {
+  private held?: KvCache;
+  constructor(
+    private readonly window: number,
+    private readonly capacity: number,
+  ) {}
+
+  append(k: Tensor, v: Tensor): void {
+    this.room(k, v).append(k, v);
+  }
+
+  attend(q: Tensor, options: CacheAttentionOptions = {}): Tensor {
+    return this.held!.attend(q, options);
+  }
+
+  private room(k: Tensor, v: Tensor): KvCache {
+    const [batch, n, heads, headDim] = k.shape as [number, number, number, number];
+    const held = this.held;
+    const most = this.window - 1;
+    if (held !== undefined && held.length + n > held.capacity && held.length > most) {
+      held.keep(Array.from({ length: most }, (_, i) => held.length - most + i));
+    }
+    const length = held?.length ?? 0;
+    if (held !== undefined && length + n <= held.capacity) return held;
+    const wanted = Math.max(this.capacity, 2 * (length + n));
+    const capacity = Math.max(length + n, Math.min(wanted, 2 * this.window + n));
+    this.held = new KvCache({ batch, heads, headDim, valueDim: v.shape[3]!, capacity });
+    if (held !== undefined) {
+      const [keys, values] = [held.keys, held.values].map((all) => tokens(all, 0, length));
+      this.held.append(keys, values);
+      keys.dispose();
+      values.dispose();
+      held.dispose();
+    }
+    return this.held;
+  }
+
+  get bytes(): number {
+    return this.held === undefined ? 0 : 4 * (this.held.keys.size + this.held.values.size);
+  }
+
+  dispose(): void {
+    this.held?.dispose();
+    this.held = undefined;
+  }
+}
 
 class Kept implements MixerState {
   private readonly tensors = new Map<string, Tensor>();
+  private grown?: GrowingKeyValues;
+  constructor(private readonly capacity: number) {}
 
   get(name: string): Tensor | undefined {
     return this.tensors.get(name);
@@ -28,16 +87,13 @@ class Kept implements MixerState {
     this.tensors.set(name, kept);
   }
 
-  append(name: string, tensor: Tensor, most = Number.POSITIVE_INFINITY): Tensor {
-    const past = this.get(name);
-    const all = past === undefined ? tensor : concat([past, tensor], 1);
-    const length = all.shape[1]!;
-    this.set(name, length > most ? tokens(all, length - most, most) : all);
-    return all;
+  keyValues(window = Number.POSITIVE_INFINITY): KeyValues {
+    this.grown ??= new GrowingKeyValues(window, this.capacity);
+    return this.grown;
   }
 
   get bytes(): number {
-    let bytes = 0;
+    let bytes = this.grown?.bytes ?? 0;
     for (const { size } of this.tensors.values()) bytes += 4 * size;
     return bytes;
   }
@@ -45,26 +101,34 @@ class Kept implements MixerState {
   dispose(): void {
     for (const tensor of this.tensors.values()) tensor.dispose();
     this.tensors.clear();
+    this.grown?.dispose();
+    this.grown = undefined;
   }
 }
 
-/** What a model remembers of the tokens it has seen, mixer by mixer. */
+export interface CacheOptions {
+  /** Tokens that keys and values have room for before they move; default 64, doubled when they are more. */
+  capacity?: number;
+}
+
+/** What a model remembers of the tokens it has seen, mixer by mixer, each in its own kind of state. */
 export class Cache {
   /** Tokens seen. */
   position = 0;
   private readonly states = new Map<string, Kept>();
+  constructor(private readonly options: CacheOptions = {}) {}
 
   /** The state of the mixer of that name. */
   of(mixer: string): MixerState {
     let state = this.states.get(mixer);
     if (state === undefined) {
-      state = new Kept();
+      state = new Kept(this.options.capacity ?? FIRST_CAPACITY);
       this.states.set(mixer, state);
     }
     return state;
   }
 
-  /** What the kept tensors take. */
+  /** What it takes on the heap. */
   get bytes(): number {
     let bytes = 0;
     for (const state of this.states.values()) bytes += state.bytes;

@@ -45,6 +45,18 @@ export class Config {
     return new Config(this.read(key, 'an object', isObject));
   }
 
+  /** The numbers of a list, or the one that stands there alone. */
+  numbers(key: string): readonly number[] {
+    if (!this.has(key)) return [];
+    return Array.isArray(this.values[key]) ? this.list<number>(key) : [this.number(key)];
+  }
+
+  /** The objects of a list, or the one that stands there alone. */
+  objects(key: string): Config[] {
+    const value = this.values[key] ?? [];
+    return (Array.isArray(value) ? value : [value]).map((one) => new Config(one));
+  }
+
   /** A number, or undefined where there is none. */
   optional(key: string): number | undefined {
     return this.has(key) ? this.number(key) : undefined;

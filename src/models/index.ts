@@ -1,9 +1,11 @@
 export { architectures } from './architectures';
 export type { FileLike } from './bytes';
-export { Cache, type MixerState } from './cache';
+export { Cache, type CacheOptions, type MixerState } from './cache';
+export { type GenerateOptions, type Generation, generate } from './generate';
 export { createModel, type LoadModelOptions, loadModel } from './loadModel';
 export type { MixerSpec } from './mixers';
 export { type ForwardOptions, Model } from './model';
 export type { LoadProgress, Parameter } from './parameters';
 export type { Safetensors } from './safetensors';
+export { type SamplingOptions, sampleToken } from './sampling';
 export type { BranchSpec, LayerSpec, ModelSpec, NormSpec } from './spec';

@@ -4,7 +4,7 @@ import { linear } from '../nn/layers/linear';
 import { layerNorm } from '../nn/layers/norm';
 import { tokens } from '../nn/layers/shape';
 import { rmsNorm, routerLogits } from '../ops';
-import { Cache, forgetful } from './cache';
+import { Cache, type CacheOptions, forgetful } from './cache';
 import { type Mixer, type MixerFactory, type MixerSpec, mixers, type Step } from './mixers';
 import { type Parameter, Weights } from './parameters';
 import type { BranchSpec, LayerSpec, ModelSpec, NormSpec } from './spec';
@@ -103,8 +103,9 @@ export class Model {
     });
   }
 
-  createCache(): Cache {
-    return new Cache();
+  /** An empty cache for `forward`; dispose it when it is done with. */
+  createCache(options?: CacheOptions): Cache {
+    return new Cache(options);
   }
 
   dispose(): void {

@@ -44,6 +44,8 @@ export interface ModelSpec {
   norm?: NormSpec;
   /** Without a name it is the embedding again. Scores are scaled, then capped: `softcap tanh(score / softcap)`. */
   head: { name?: string; bias?: boolean; scale?: number; softcap?: number };
+  /** Tokens that end a text. */
+  endTokens?: readonly number[];
   /** Tensors of checkpoints that hold nothing to load. */
   ignored?: readonly RegExp[];
 }

@@ -1,3 +1,4 @@
 import { testCheckpoint } from './harness';
 
-for (const name of ['llama', 'mistral', 'gemma2', 'mixtral', 'qwen3_moe']) testCheckpoint(name);
+for (const name of ['llama', 'mistral', 'gemma2', 'mixtral', 'qwen3_moe', 'deepseek_v3', 'fla_rwkv7'])
+  testCheckpoint(name);

@@ -1,18 +1,24 @@
 import type { Config } from '../config';
 import type { ModelSpec } from '../spec';
 import type { Architecture } from './common';
+import { deepseekV3 } from './deepseek';
 import { gemma2 } from './gemma2';
+import { gptOss } from './gptOss';
 import { llama } from './llama';
 import { mixtral, olmoe, qwen3Moe } from './moe';
+import { rwkv7 } from './rwkv';
 
 /** By the `model_type` of their configs. */
 export const architectures: Readonly<Record<string, Architecture>> = {
+  deepseek_v3: deepseekV3,
   gemma2,
+  gpt_oss: gptOss,
   llama,
   mistral: llama,
   mixtral,
   olmoe,
   qwen3_moe: qwen3Moe,
+  rwkv7,
 };
 
 /**
@@ -26,5 +32,5 @@ export function modelSpec(config: Config): ModelSpec {
     const known = Object.keys(architectures).join(', ');
     throw new RangeError(`config: model_type is '${type}'; expected one of ${known}`);
   }
-  return architectures[type](config);
+  return { endTokens: config.numbers('eos_token_id'), ...architectures[type](config) };
 }

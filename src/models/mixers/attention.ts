@@ -2,8 +2,24 @@ import { clipByValue, mul, sigmoid, type Tensor } from '@tensorflow/tfjs-core';
 import { linear } from '../../nn/layers/linear';
 import { channels, fromHeads, toHeads } from '../../nn/layers/shape';
 import { rmsNorm, rope, scaledDotProductAttention } from '../../ops';
+import type { MixerState } from '../cache';
 import type { RopeSpec } from '../rope';
 import type { MixerFactory } from './mixer';
+
+/** Attention over the tokens a mixer remembers and those of the input. */
+export function causalAttention(
+  state: MixerState,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: { scale?: number; window?: number; softcap?: number; sink?: Tensor },
+  isCausal = true,
+): Tensor {
+  const seen = isCausal ? state.keyValues(options.window) : undefined;
+  if (seen === undefined) return scaledDotProductAttention(q, k, v, { ...options, isCausal });
+  seen.append(k, v);
+  return seen.attend(q, options);
+}
 
 export interface AttentionSpec {
   type: 'attention';
@@ -37,7 +53,7 @@ export interface AttentionSpec {
   bias?: { qkv: boolean; output: boolean };
   /** Channels of the output; default `size`. */
   outputSize?: number;
-  /** Default true. */
+  /** Default true; without it nothing is remembered. */
   causal?: boolean;
   /** Default `['q_proj', 'k_proj', 'v_proj', 'o_proj']`. */
   names?: readonly [q: string, k: string, v: string, output: string];
@@ -72,14 +88,8 @@ export const attention: MixerFactory<AttentionSpec> = (weights, spec) => {
     const key = toHeads(normed(clipped(linear(x, kProj)), kNorm, 'heads'), D);
     const k = rotated(normed(spec.keyScale === undefined ? key : mul(key, spec.keyScale), kNorm, 'head'));
     const v = toHeads(clipped(linear(x, vProj)), D);
-    const most = window === undefined ? undefined : window - 1;
-    const output = scaledDotProductAttention(q, state.append('k', k, most), state.append('v', v, most), {
-      isCausal: causal,
-      scale: spec.scale,
-      window: causal ? window : undefined,
-      softcap: spec.softcap,
-      sink: sinks?.value,
-    });
+    const options = { scale: spec.scale, window, softcap: spec.softcap, sink: sinks?.value };
+    const output = causalAttention(state, q, k, v, options, causal);
     const open = gate === undefined ? output : mul(output, sigmoid(channels(gate, D, D)));
     return linear(fromHeads(open), oProj);
   };
