@@ -13,9 +13,16 @@ import { nn } from './nn/nn';
 import { onnxRuntime } from './onnx/session';
 import { measurePeak } from './peak';
 import { emptyReport, lineOf, type Report, rowOf } from './report';
+import { flexAttention } from './sparse/flexAttention';
 import type { Workload } from './types';
 
-export const workloads: readonly Workload[] = [...scaledDotProductAttention, ...delta, ...moe, ...nn];
+export const workloads: readonly Workload[] = [
+  ...scaledDotProductAttention,
+  ...flexAttention,
+  ...delta,
+  ...moe,
+  ...nn,
+];
 
 export interface BenchOptions {
   op?: string;
