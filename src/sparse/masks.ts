@@ -265,12 +265,22 @@ export function bigBird(
   const { Tkv, H } = resolveGeometry(op, options);
   const count = Math.ceil(Tkv / block);
   const random = uniform(seed);
-  const drawn = Array.from({ length: H }, () =>
-    Array.from({ length: count }, (_, own) =>
-      typeof randomBlocks === 'number'
-        ? draw(count, randomBlocks, (other) => other < globalBlocks || Math.abs(other - own) <= radius)
-        : integers(op, 'randomBlocks', randomBlocks[own]),
-    ),
+  const given =
+    typeof randomBlocks === 'number'
+      ? undefined
+      : randomBlocks.map((list) => integers(op, 'randomBlocks', list));
+  if (given !== undefined && given.length !== count) {
+    throw new RangeError(`${op}: randomBlocks has ${given.length} lists; expected one per block = ${count}`);
+  }
+  const stray = given?.flat().find((other) => other < 0 || other >= count);
+  if (stray !== undefined) {
+    throw new RangeError(`${op}: randomBlocks hold ${stray}; expected blocks from 0 to ${count - 1}`);
+  }
+  const isTaken = (own: number) => (other: number) => other < globalBlocks || Math.abs(other - own) <= radius;
+  const drawn = Array.from(
+    { length: H },
+    () =>
+      given ?? Array.from({ length: count }, (_, own) => draw(count, randomBlocks as number, isTaken(own))),
   );
   return fromIntervals(op, options, (p, emit, _b, h) => {
     const own = Math.floor(p / block);
@@ -283,14 +293,14 @@ export function bigBird(
     for (const other of drawn[h][own] ?? []) emit(other * block, (other + 1) * block);
   });
 
-  /** Up to `wanted` different numbers below n that are not taken. */
+  /** `wanted` different numbers below n that are not taken, or all there are. */
   function draw(n: number, wanted: number, isTaken: (i: number) => boolean): number[] {
-    const chosen = new Set<number>();
-    for (let tries = 0; chosen.size < wanted && tries < 16 * wanted; tries++) {
-      const i = Math.floor(random() * n);
-      if (!isTaken(i)) chosen.add(i);
+    const free = Array.from({ length: n }, (_, i) => i).filter((i) => !isTaken(i));
+    for (let i = 0; i < Math.min(wanted, free.length); i++) {
+      const pick = i + Math.floor(random() * (free.length - i));
+      [free[i], free[pick]] = [free[pick], free[i]];
     }
-    return [...chosen];
+    return free.slice(0, wanted);
   }
 }
 
