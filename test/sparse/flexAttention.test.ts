@@ -54,7 +54,7 @@ function allOf(
     return [result.output, result.lse];
   });
   const gradients = gradientsOf({ id: '', inputs, call: () => [] }, tensors, (t) => run(t).output);
-  return { output, lse, ...gradients };
+  return { output, lse, ...gradients } as Record<'output' | 'lse' | 'q' | 'k' | 'v', Float64Array>;
 }
 
 function expectSame(actual: Record<string, Float64Array>, expected: Record<string, Float64Array>) {
