@@ -143,26 +143,25 @@ export function tableFromIntervals(
   const nextPartial = new Int32Array(blocks + 1);
   const slot = new Int32Array(blocks);
   let words = new Uint32Array(size);
-  let row: [lo: number, hi: number][] = [];
-  const emit: Emit = (lo, hi) => {
-    if (Math.max(lo, 0) < Math.min(hi, Tkv)) row.push([Math.max(lo, 0), Math.min(hi, Tkv)]);
-  };
+  const spans = new Spans(Tkv);
 
   eachRow(geometry, (b, h, firstQuery, endQuery) => {
-    const rows: [lo: number, hi: number][][] = [];
-    some.fill(0);
-    all.fill(0);
+    spans.clear();
     for (let q = firstQuery; q < endQuery; q++) {
-      row = [];
-      intervals(b, h, q, emit);
-      const merged = merge(row);
-      rows.push(merged);
-      let touched = 0;
-      for (const [lo, hi] of merged) {
-        const [from, to] = [Math.max(touched, Math.floor(lo / blockKv)), Math.ceil(hi / blockKv)];
-        touched = to;
-        some[from]++;
-        some[to]--;
+      intervals(b, h, q, spans.emit);
+      spans.endRow();
+    }
+    const { bounds, rowEnds } = spans;
+    const endBlock = Math.ceil(spans.end / blockKv);
+    const firstBlock = Math.min(Math.floor(spans.first / blockKv), endBlock);
+    some.fill(0, firstBlock, endBlock + 1);
+    all.fill(0, firstBlock, endBlock + 1);
+    for (let row = 0, at = 0; row < rowEnds.length; row++) {
+      for (let touched = 0; at < rowEnds[row]; at += 2) {
+        const [lo, hi] = [bounds[at], bounds[at + 1]];
+        some[Math.max(touched, Math.floor(lo / blockKv))]++;
+        touched = Math.ceil(hi / blockKv);
+        some[touched]--;
         const [fullFrom, fullTo] = [Math.ceil(lo / blockKv), hi === Tkv ? blocks : Math.floor(hi / blockKv)];
         if (fullFrom >= fullTo) continue;
         all[fullFrom]++;
@@ -170,28 +169,29 @@ export function tableFromIntervals(
       }
     }
     let partials = 0;
-    for (let block = 0, seen = 0, full = 0; block < blocks; block++) {
+    for (let block = firstBlock, seen = 0, full = 0; block < endBlock; block++) {
       seen += some[block];
       full += all[block];
       slot[block] = seen === 0 ? EMPTY : full === endQuery - firstQuery ? FULL : partials++;
     }
-    nextPartial[blocks] = blocks;
-    for (let block = blocks - 1; block >= 0; block--) {
+    nextPartial[endBlock] = endBlock;
+    for (let block = endBlock - 1; block >= firstBlock; block--) {
       nextPartial[block] = slot[block] >= 0 ? block : nextPartial[block + 1];
     }
     if (words.length < partials * size) words = new Uint32Array(2 * partials * size);
     words.fill(0, 0, partials * size);
-    for (const [i, merged] of rows.entries()) {
-      for (const [lo, hi] of merged) {
+    for (let row = 0, at = 0; row < rowEnds.length; row++) {
+      for (; at < rowEnds[row]; at += 2) {
+        const [lo, hi] = [bounds[at], bounds[at + 1]];
         const end = Math.ceil(hi / blockKv);
         for (let block = nextPartial[Math.floor(lo / blockKv)]; block < end; block = nextPartial[block + 1]) {
           const first = block * blockKv;
-          const at = slot[block] * size + i * wordsPerRow;
-          setBits(words, at, Math.max(lo - first, 0), Math.min(hi - first, blockKv));
+          const word = slot[block] * size + row * wordsPerRow;
+          setBits(words, word, Math.max(lo - first, 0), Math.min(hi - first, blockKv));
         }
       }
     }
-    for (let block = 0; block < blocks; block++) {
+    for (let block = firstBlock; block < endBlock; block++) {
       const at = slot[block];
       builder.addBlock(
         block,
@@ -203,17 +203,53 @@ export function tableFromIntervals(
   return builder.table();
 }
 
-/** Sorted intervals without overlaps. */
-function merge(intervals: [lo: number, hi: number][]): [lo: number, hi: number][] {
-  if (intervals.length < 2) return intervals;
-  intervals.sort((a, b) => a[0] - b[0]);
-  const merged = [intervals[0]];
-  for (const [lo, hi] of intervals) {
-    const last = merged[merged.length - 1];
-    if (lo <= last[1]) last[1] = Math.max(last[1], hi);
-    else merged.push([lo, hi]);
+/** The key intervals of some queries, those of each sorted and without overlaps. */
+class Spans {
+  /** Pairs of first key and end, row after row. */
+  bounds: number[] = [];
+  /** Where in `bounds` each row ends. */
+  rowEnds: number[] = [];
+  /** The first and the end of all intervals. */
+  first = 0;
+  end = 0;
+  private start = 0;
+  private sorted = true;
+
+  constructor(private readonly Tkv: number) {}
+
+  clear(): void {
+    this.bounds.length = 0;
+    this.rowEnds.length = 0;
+    this.start = 0;
+    this.first = this.Tkv;
+    this.end = 0;
   }
-  return merged;
+
+  readonly emit: Emit = (from, to) => {
+    const [lo, hi] = [Math.max(from, 0), Math.min(to, this.Tkv)];
+    if (lo >= hi) return;
+    const { bounds } = this;
+    this.first = Math.min(this.first, lo);
+    this.end = Math.max(this.end, hi);
+    const last = bounds.length - 2;
+    if (last < this.start || lo > bounds[last + 1]) bounds.push(lo, hi);
+    else if (lo >= bounds[last]) bounds[last + 1] = Math.max(bounds[last + 1], hi);
+    else {
+      bounds.push(lo, hi);
+      this.sorted = false;
+    }
+  };
+
+  endRow(): void {
+    if (!this.sorted) {
+      this.sorted = true;
+      const row = this.bounds.splice(this.start);
+      const pairs = Array.from({ length: row.length / 2 }, (_, i) => [row[2 * i], row[2 * i + 1]]);
+      for (const [lo, hi] of pairs.sort((a, b) => a[0] - b[0])) this.emit(lo, hi);
+    }
+    this.start = this.bounds.length;
+    this.rowEnds.push(this.start);
+  }
 }
 
 /** A table in which all queries of a head see the same keys. */
