@@ -83,6 +83,7 @@ export function drawSvg(mask: BlockMask, { b = 0, h = 0, size = 256 }: SvgOption
   for (let y = blockSize[0]; y < Tq; y += blockSize[0]) grid += `M0 ${y}h${Tkv}`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${Math.round(Tkv * scale)}" height="${Math.round(Tq * scale)}" viewBox="0 0 ${Tkv} ${Tq}">`,
+    `<title>Block mask of ${Tq} queries (down) by ${Tkv} keys (across)</title>`,
     `<rect width="${Tkv}" height="${Tq}" fill="#f4f4f5"/>`,
     `<path d="${paths.partial}" fill="${detailed ? '#dbeafe' : '#93c5fd'}"/>`,
     `<path d="${paths.full}" fill="#1d4ed8"/>`,
