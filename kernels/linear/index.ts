@@ -4,3 +4,7 @@ export { deltaBackward } from './deltaBackward';
 export { kdaGate, kdaGateBackward } from './kdaGate';
 export { gatedOjaRule, gatedOjaRuleBackward } from './oja';
 export { edgeTokens, tokenShift } from './tokenShift';
+export { additiveForward } from './additiveForward';
+export { additiveStep } from './additiveStep';
+export { additiveBackward } from './additiveBackward';
+export { sumRows } from '../core/sumRows';

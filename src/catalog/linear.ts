@@ -1,5 +1,6 @@
+import { additive } from './additive';
 import { deltaRules } from './delta';
 import { tokenShift } from './tokenShift';
 import type { CatalogEntry } from './types';
 
-export const linear: CatalogEntry[] = [...deltaRules, tokenShift];
+export const linear: CatalogEntry[] = [...additive, ...deltaRules, tokenShift];

@@ -1,3 +1,4 @@
+export type { AdditiveOptions } from './additive';
 export { comba } from './comba';
 export type { DeltaRuleOptions } from './delta';
 export { deltaRule } from './deltaRule';
@@ -5,9 +6,12 @@ export { dplrDeltaRule } from './dplrDeltaRule';
 export { type GatedDeltaProductOptions, gatedDeltaProduct } from './gatedDeltaProduct';
 export { gatedDeltaRule } from './gatedDeltaRule';
 export { type GatedOjaRuleOptions, gatedOjaRule } from './gatedOjaRule';
+export { gla } from './gla';
 export { iplrDeltaRule } from './iplrDeltaRule';
 export { kda } from './kda';
 export { type KdaGateOptions, kdaGate } from './kdaGate';
 export type { Recurrent, RecurrentOptions } from './recurrent';
+export { rwkv6 } from './rwkv6';
 export { rwkv7 } from './rwkv7';
+export { simpleGla } from './simpleGla';
 export { type TokenShiftOptions, type TokenShiftResult, tokenShift } from './tokenShift';

@@ -1,0 +1,421 @@
+import { product } from '../core/product';
+import { sumLanes } from '../core/reduce';
+import { loadColumns, storeColumns } from '../core/transpose';
+import {
+  Additive, CHANNEL_GATE, decayScores, fillAdditive, layOutChunk, loadBonus, loadChunk, loadRows, lowerProduct,
+  NO_GATE, pitchOf, prepareChunk, scaleRows, SCORES_ROW, storeRows, TOKENS, withoutDecays,
+} from './additiveChunk';
+
+// With R the gradient of the state after a chunk and dA = dO V^T, each product carrying the decay between its tokens,
+//
+//   dQ = dO S^T + dA K,   dK = V R^T + dA^T Q,   dV = K R + A^T dO,   R <- diag(w_1 ... w_16) R + Q^T dO.
+//
+// States and R are kept turned over, [V, K], so that only dV is computed turned over. The log decay of token t is in every
+// product from a token before it to t or one after: the sum of q dQ over those after less that of k dK over those before,
+// where the products of tokens with themselves take no part, so that nothing large cancels.
+
+/** What the backward pass has besides a chunk. */
+@unmanaged
+class Gradients {
+  /** as loaded: q scaled [16, K], dO [16, V], v turned over [V, 16] */
+  queries: usize;
+  dOutputs: usize;
+  columns: usize;
+  dScores: usize;
+  /** q and k decayed to the block at hand [16, K] */
+  localQueries: usize;
+  localKeys: usize;
+  /** through the state, and from pairs of different tokens of the chunk [16, K] */
+  dqState: usize;
+  dkState: usize;
+  dqPairs: usize;
+  dkPairs: usize;
+  dDecay: usize;
+  /** dV [16, V], and its part from the state turned over [V, 16] */
+  dValues: usize;
+  dColumns: usize;
+  /** what the decays of a whole chunk get from the states at its ends [K] */
+  dTotal: usize;
+  /** R [V, K], and the states before chunks, with rows of `pitch` bytes */
+  R: usize;
+  pitch: usize;
+  bytes: usize;
+  checkpoints: usize;
+  states: usize;
+}
+
+/**
+ * Gradients of an additive recurrence for (sequence, key head) items [begin, end). dg, du, dh0, dFinal and what additiveForward
+ * may miss may be 0; du has one row [K] per item. States before every chunk are kept for `segment` chunks at a time and
+ * computed again from those before each of the segments.
+ */
+export function additiveBackward(
+  q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, dOutput: usize, dFinal: usize,
+  dq: usize, dk: usize, dv: usize, dg: usize, du: usize, dh0: usize, offsets: usize, work: usize,
+  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, segment: i32, begin: i32, end: i32,
+): void {
+  const c = changetype<Additive>(work), x = changetype<Gradients>(work + 256);
+  fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse);
+  layOutGradients(x, c, segment, layOutChunk(c, work + 512));
+  const size = <usize>(K * V) << 2, group = HV / H;
+  if (gate == NO_GATE) withoutDecays(c);
+  for (let item = begin; item < end; item++) {
+    const keyHead = item % H, sequence = item / H;
+    const first = load<i32>(offsets + (<usize>sequence << 2)), last = load<i32>(offsets + (<usize>sequence << 2), 4);
+    const chunks = (last - first + TOKENS - 1) / TOKENS, bonus = du + (<usize>(item * K) << 2);
+    if (u) loadBonus(c, keyHead * group);
+    if (du) memory.fill(bonus, 0, <usize>K << 2);
+    for (let head = keyHead * group; head < (keyHead + 1) * group; head++) {
+      const state = <usize>(sequence * HV + head) * size;
+      const shared = head > keyHead * group;
+      loadTurned(x, c, h0 ? h0 + state : 0, x.checkpoints);
+      loadTurned(x, c, dFinal ? dFinal + state : 0, x.R);
+      for (let i = segment; i < chunks; i += segment) {
+        const to = x.checkpoints + <usize>(i / segment) * x.bytes;
+        memory.copy(to, to - x.bytes, x.bytes);
+        for (let n = i - segment; n < i; n++) advance(x, c, head, first, last, n, to, to);
+      }
+      for (let from = (chunks - 1) / segment * segment; from >= 0; from -= segment) {
+        const to = min(chunks, from + segment);
+        memory.copy(x.states, x.checkpoints + <usize>(from / segment) * x.bytes, x.bytes);
+        for (let n = from; n + 1 < to; n++) {
+          const state = x.states + <usize>(n - from) * x.bytes;
+          advance(x, c, head, first, last, n, state, state + x.bytes);
+        }
+        for (let n = to - 1; n >= from; n--) {
+          const rows = min(TOKENS, last - first - n * TOKENS), token = tokenOf(c, first, last, n);
+          chunkGradients(x, c, head, token, rows, dOutput, x.states + <usize>(n - from) * x.bytes, dg != 0, bonus);
+          const key = (<usize>token * <usize>(H * K) + <usize>(keyHead * K)) << 2, pitch = pitchOf(c, H, K);
+          storeRows(x.dqState, c.Kp, rows, K, dq + key, pitch, shared);
+          storeRows(x.dkState, c.Kp, rows, K, dk + key, pitch, shared);
+          const value = (<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2;
+          storeRows(x.dValues, c.Vp, rows, V, dv + value, pitchOf(c, HV, V), false);
+          if (dg) storeDecays(x, c, head, token, rows, dg);
+        }
+      }
+      if (dh0) storeTurned(x, c, dh0 + state);
+    }
+  }
+}
+
+function layOutGradients(x: Gradients, c: Additive, segment: i32, work: usize): void {
+  const tokensK = c.rowK << 4, tokensV = c.rowV << 4;
+  x.queries = work;
+  x.localQueries = x.queries + tokensK;
+  x.localKeys = x.localQueries + tokensK;
+  x.dqState = x.localKeys + tokensK;
+  x.dkState = x.dqState + tokensK;
+  x.dqPairs = x.dkState + tokensK;
+  x.dkPairs = x.dqPairs + tokensK;
+  x.dDecay = x.dkPairs + tokensK;
+  x.dTotal = x.dDecay + tokensK;
+  x.dOutputs = x.dTotal + c.rowK;
+  x.columns = x.dOutputs + tokensV;
+  x.dValues = x.columns + tokensV;
+  x.dColumns = x.dValues + tokensV;
+  x.dScores = x.dColumns + tokensV;
+  x.R = x.dScores + 16 * SCORES_ROW;
+  x.pitch = c.rowK + 32;
+  x.bytes = <usize>c.Vp * x.pitch;
+  x.states = x.R + x.bytes;
+  x.checkpoints = x.states + <usize>segment * x.bytes;
+}
+
+/** The first token of chunk n in the order of the recurrence. */
+// @ts-ignore: decorator
+@inline
+function tokenOf(c: Additive, first: i32, last: i32, n: i32): i32 {
+  return c.reverse ? last - 1 - n * TOKENS : first + n * TOKENS;
+}
+
+/** dst [V, K] = src [K, V] turned over, zeros if src is 0. */
+function loadTurned(x: Gradients, c: Additive, src: usize, dst: usize): void {
+  memory.fill(dst, 0, x.bytes);
+  if (!src) return;
+  for (let k = 0; k < c.K; k++) {
+    for (let v = 0; v < c.V; v++, src += 4) {
+      store<f32>(dst + <usize>v * x.pitch + (<usize>k << 2), load<f32>(src));
+    }
+  }
+}
+
+function storeTurned(x: Gradients, c: Additive, dst: usize): void {
+  for (let k = 0; k < c.K; k++) {
+    for (let v = 0; v < c.V; v++, dst += 4) {
+      store<f32>(dst, load<f32>(x.R + <usize>v * x.pitch + (<usize>k << 2)));
+    }
+  }
+}
+
+/** The state after chunk n from the one before it; both may be the same. */
+function advance(x: Gradients, c: Additive, head: i32, first: i32, last: i32, n: i32, state: usize, next: usize): void {
+  const rows = min(TOKENS, last - first - n * TOKENS);
+  loadChunk(c, head, tokenOf(c, first, last, n), rows);
+  if (c.gate == CHANNEL_GATE) decayToEnd(c, c.rows, c.rows, c.total);
+  else storeColumns(c.keys, SCORES_ROW, TOKENS, c.Kp, c.rows, c.rowK, false);
+  if (c.gate == CHANNEL_GATE) scaleColumns(x, c, state, next);
+  else if (c.gate != NO_GATE) {
+    scaleRows(c.rows, c.rowK, c.decay + 128);
+    const total = v128.load32_splat(c.decay + 124);
+    for (let p: usize = 0; p < c.rowK; p += 16) v128.store(c.total + p, total);
+    scaleColumns(x, c, state, next);
+  } else if (state != next) memory.copy(next, state, x.bytes);
+  product(c.values, 4, c.rowV, c.rows, c.rowK, 16, next, x.pitch, c.Vp, c.Kp, true);
+}
+
+/** y [16, K] = x times the decays after each token, and total [K] the product of all. */
+function decayToEnd(c: Additive, x: usize, y: usize, total: usize): void {
+  for (let p: usize = 0; p < c.rowK; p += 16) {
+    let d = f32x4.splat(1);
+    for (let at = c.rowK << 4; at > 0;) {
+      at -= c.rowK;
+      v128.store(y + at + p, f32x4.mul(d, v128.load(x + at + p)));
+      d = f32x4.mul(d, v128.load(c.decay + at + p));
+    }
+    v128.store(total + p, d);
+  }
+}
+
+/** x [16, K] times the decays from the chunk's start to each token, without the token's own where u gives a bonus. */
+function decayFromStart(c: Additive, x: usize): void {
+  const before = c.u != 0;
+  for (let p: usize = 0; p < c.rowK; p += 16) {
+    let d = f32x4.splat(1);
+    for (let at: usize = 0; at < 16 * c.rowK; at += c.rowK) {
+      const next = f32x4.mul(d, v128.load(c.decay + at + p));
+      if (!before) d = next;
+      v128.store(x + at + p, f32x4.mul(d, v128.load(x + at + p)));
+      d = next;
+    }
+  }
+}
+
+function scaleColumns(x: Gradients, c: Additive, state: usize, next: usize): void {
+  for (let at: usize = 0; at < x.bytes; at += x.pitch) {
+    for (let p: usize = 0; p < c.rowK; p += 16) {
+      v128.store(next + at + p, f32x4.mul(v128.load(c.total + p), v128.load(state + at + p)));
+    }
+  }
+}
+
+/** Leaves dq, dk and dv of a chunk in dqState, dkState and dValues, and moves R to its start. */
+function chunkGradients(
+  x: Gradients, c: Additive, head: i32, token: i32, rows: i32, dOutput: usize, state: usize, decays: bool, du: usize,
+): void {
+  const tokensK = c.rowK << 4, value = (<usize>token * <usize>(c.HV * c.V) + <usize>(head * c.V)) << 2;
+  const pitchV = pitchOf(c, c.HV, c.V);
+  loadChunk(c, head, token, rows);
+  if (c.gate != CHANNEL_GATE) storeColumns(c.keys, SCORES_ROW, TOKENS, c.Kp, c.rows, c.rowK, false);
+  memory.copy(x.queries, c.queries, tokensK);
+  loadRows(dOutput + value, pitchV, rows, c.V, x.dOutputs, c.Vp, 1);
+  loadColumns(c.v + value, pitchV, rows, c.V, x.columns, SCORES_ROW, c.Vp);
+  lowerProduct(x.dOutputs, c.rowV, x.columns, c.Vp, x.dScores);
+  prepareChunk(c);
+
+  product(x.R, x.pitch, 4, c.keys, SCORES_ROW, c.Kp, x.dColumns, SCORES_ROW, c.Vp, 16, false);
+  product(c.scores, 4, SCORES_ROW, x.dOutputs, c.rowV, 16, x.dValues, c.rowV, 8, c.Vp, false);
+  product(
+    c.scores + 8 * SCORES_ROW + 32, 4, SCORES_ROW, x.dOutputs + 8 * c.rowV, c.rowV, 8, x.dValues + 8 * c.rowV, c.rowV, 8,
+    c.Vp, false,
+  );
+  storeColumns(x.dColumns, SCORES_ROW, TOKENS, c.Vp, x.dValues, c.rowV, true);
+
+  product(x.dOutputs, c.rowV, 4, state, x.pitch, c.Vp, x.dqState, c.rowK, 16, c.Kp, false);
+  product(c.values, c.rowV, 4, x.R, x.pitch, c.Vp, x.dkState, c.rowK, 16, c.Kp, false);
+  if (c.gate == CHANNEL_GATE) {
+    decayFromStart(c, x.dqState);
+    decayToEnd(c, x.dkState, x.dkState, c.total);
+  } else if (c.gate != NO_GATE) {
+    scaleRows(x.dqState, c.rowK, c.decay + 64);
+    scaleRows(x.dkState, c.rowK, c.decay + 128);
+  }
+  if (c.gate == CHANNEL_GATE) channelPairs(x, c);
+  else sharedPairs(x, c);
+  if (c.gate != NO_GATE) {
+    if (decays) stateDecays(x, c, state);
+    scaleColumns(x, c, x.R, x.R);
+  }
+  product(x.dOutputs, 4, c.rowV, c.queries, c.rowK, 16, x.R, x.pitch, c.Vp, c.Kp, true);
+  if (decays) decayGradients(x, c);
+  addUp(x, c, du);
+}
+
+/** Pairs of different tokens whose decays are shared by the channels; the scores of tokens with themselves move to column 0 of `columns`. */
+function sharedPairs(x: Gradients, c: Additive): void {
+  decayScores(c, x.dScores);
+  moveDiagonal(x);
+  product(x.dScores, SCORES_ROW, 4, c.rows, c.rowK, 8, x.dqPairs, c.rowK, 8, c.Kp, false);
+  product(x.dScores + 8 * SCORES_ROW, SCORES_ROW, 4, c.rows, c.rowK, 16, x.dqPairs + 8 * c.rowK, c.rowK, 8, c.Kp, false);
+  product(x.dScores, 4, SCORES_ROW, x.queries, c.rowK, 16, x.dkPairs, c.rowK, 8, c.Kp, false);
+  product(
+    x.dScores + 8 * SCORES_ROW + 32, 4, SCORES_ROW, x.queries + 8 * c.rowK, c.rowK, 8, x.dkPairs + 8 * c.rowK, c.rowK, 8,
+    c.Kp, false,
+  );
+}
+
+/** The diagonal of dScores goes to `columns` [16] and leaves zeros. */
+function moveDiagonal(x: Gradients): void {
+  for (let i: usize = 0; i < 16; i++) {
+    const at = x.dScores + i * (SCORES_ROW + 4);
+    store<f32>(x.columns + (i << 2), load<f32>(at));
+    store<f32>(at, 0);
+  }
+}
+
+/** The same where channels decay apart: between blocks of 4 by products, within them one by one. */
+function channelPairs(x: Gradients, c: Additive): void {
+  const block = c.rowK << 2, row = c.rowK;
+  moveDiagonal(x);
+  localDecays(x, c);
+  memory.fill(x.dqPairs, 0, block);
+  memory.fill(x.dkPairs + 3 * block, 0, block);
+  for (let b: usize = 1; b < 4; b++) {
+    if (b > 1) decayBlocks(c, x.localKeys, 0, b - 1, b - 1);
+    const to = x.dqPairs + b * block;
+    product(x.dScores + (b << 2) * SCORES_ROW, SCORES_ROW, 4, x.localKeys, row, <i32>b << 2, to, row, 4, c.Kp, false);
+  }
+  for (let b: usize = 3; b-- > 0;) {
+    if (b < 2) decayBlocks(c, x.localQueries, b + 2, 4, b + 1);
+    const after = b + 1, scores = x.dScores + (after << 2) * SCORES_ROW + (b << 4);
+    product(
+      scores, 4, SCORES_ROW, x.localQueries + after * block, row, 16 - (<i32>after << 2), x.dkPairs + b * block, row, 4,
+      c.Kp, false,
+    );
+  }
+  for (let b: usize = 0; b < 4; b++) blockPairs(x, c, b);
+}
+
+/** q decayed from the start of its block of 4, k to its end. */
+function localDecays(x: Gradients, c: Additive): void {
+  const row = c.rowK, before = c.u != 0;
+  for (let at: usize = 0; at < 16 * row; at += row << 2) {
+    for (let p = at; p < at + row; p += 16) {
+      let d = f32x4.splat(1), e = d;
+      for (let i = p, j = p + 3 * row; i < p + (row << 2); i += row, j -= row) {
+        const next = f32x4.mul(d, v128.load(c.decay + i));
+        if (!before) d = next;
+        v128.store(x.localQueries + i, f32x4.mul(d, v128.load(x.queries + i)));
+        v128.store(x.localKeys + j, f32x4.mul(e, v128.load(c.rows + j)));
+        d = next;
+        e = f32x4.mul(e, v128.load(c.decay + j));
+      }
+    }
+  }
+}
+
+/** Blocks [from, to) of y decay through block b. */
+function decayBlocks(c: Additive, y: usize, from: usize, to: usize, b: usize): void {
+  const row = c.rowK;
+  for (let p: usize = 0; p < row; p += 16) {
+    const d = v128.load(c.blocks + b * row + p);
+    for (let at = (from << 2) * row; at < (to << 2) * row; at += row) {
+      v128.store(y + at + p, f32x4.mul(d, v128.load(y + at + p)));
+    }
+  }
+}
+
+/** Block b of dqPairs and dkPairs decays within its block, then gets its own pairs. */
+function blockPairs(x: Gradients, c: Additive, b: usize): void {
+  const row = c.rowK, at = b * row << 2, before = c.u != 0;
+  const s = x.dScores + (b << 2) * SCORES_ROW + (b << 4);
+  const s10 = v128.load32_splat(s + SCORES_ROW), s20 = v128.load32_splat(s + 2 * SCORES_ROW);
+  const s21 = v128.load32_splat(s + 2 * SCORES_ROW, 4), s30 = v128.load32_splat(s + 3 * SCORES_ROW);
+  const s31 = v128.load32_splat(s + 3 * SCORES_ROW, 4), s32 = v128.load32_splat(s + 3 * SCORES_ROW, 8);
+  for (let p = at; p < at + row; p += 16) {
+    const p1 = p + row, p2 = p1 + row, p3 = p2 + row, one = f32x4.splat(1);
+    const w0 = v128.load(c.decay + p), w1 = v128.load(c.decay + p1);
+    const w2 = v128.load(c.decay + p2), w3 = v128.load(c.decay + p3);
+    const m1 = before ? one : w1, m2 = before ? one : w2, m3 = before ? one : w3;
+    const q1 = f32x4.mul(m1, v128.load(x.queries + p1)), q2 = f32x4.mul(m2, v128.load(x.queries + p2));
+    const q3 = f32x4.mul(m3, v128.load(x.queries + p3));
+    const k0 = v128.load(c.rows + p), k1 = v128.load(c.rows + p1), k2 = v128.load(c.rows + p2);
+    const k01 = f32x4.mul(k0, w1), k12 = f32x4.mul(k1, w2), k012 = f32x4.mul(k01, w2);
+    const w01 = f32x4.mul(w0, w1), w012 = f32x4.mul(w01, w2);
+    let d = f32x4.add(f32x4.mul(w0, v128.load(x.dqPairs + p1)), f32x4.mul(s10, k0));
+    v128.store(x.dqPairs + p1, f32x4.mul(m1, d));
+    d = f32x4.add(f32x4.mul(w01, v128.load(x.dqPairs + p2)), f32x4.mul(s20, k01));
+    v128.store(x.dqPairs + p2, f32x4.mul(m2, f32x4.add(d, f32x4.mul(s21, k1))));
+    d = f32x4.add(f32x4.mul(w012, v128.load(x.dqPairs + p3)), f32x4.mul(s30, k012));
+    d = f32x4.add(d, f32x4.add(f32x4.mul(s31, k12), f32x4.mul(s32, k2)));
+    v128.store(x.dqPairs + p3, f32x4.mul(m3, d));
+    if (!before) v128.store(x.dqPairs + p, f32x4.mul(w0, v128.load(x.dqPairs + p)));
+    const q23 = f32x4.mul(w2, q3), w23 = f32x4.mul(w2, w3), w123 = f32x4.mul(w1, w23);
+    d = f32x4.add(f32x4.mul(s20, q2), f32x4.mul(s30, q23));
+    d = f32x4.add(f32x4.mul(w1, d), f32x4.mul(s10, q1));
+    v128.store(x.dkPairs + p, f32x4.add(d, f32x4.mul(w123, v128.load(x.dkPairs + p))));
+    d = f32x4.add(f32x4.mul(s21, q2), f32x4.mul(s31, q23));
+    v128.store(x.dkPairs + p1, f32x4.add(d, f32x4.mul(w23, v128.load(x.dkPairs + p1))));
+    v128.store(x.dkPairs + p2, f32x4.add(f32x4.mul(s32, q3), f32x4.mul(w3, v128.load(x.dkPairs + p2))));
+  }
+}
+
+/** dTotal = the decay of the whole chunk times the products of S before it and R after it, summed over v. */
+function stateDecays(x: Gradients, c: Additive, state: usize): void {
+  for (let p: usize = 0; p < c.rowK; p += 16) {
+    let sum = f32x4.splat(0);
+    for (let at = p; at < x.bytes; at += x.pitch) {
+      sum = f32x4.add(sum, f32x4.mul(v128.load(state + at), v128.load(x.R + at)));
+    }
+    v128.store(x.dTotal + p, f32x4.mul(sum, v128.load(c.total + p)));
+  }
+}
+
+function decayGradients(x: Gradients, c: Additive): void {
+  const row = c.rowK, before = c.u != 0;
+  for (let p: usize = 0; p < row; p += 16) {
+    let sum = v128.load(x.dTotal + p);
+    for (let at = p; at < 16 * row; at += row) {
+      v128.store(x.dDecay + at, sum);
+      sum = f32x4.add(sum, f32x4.mul(v128.load(c.rows + at), v128.load(x.dkState + at)));
+    }
+    sum = f32x4.splat(0);
+    for (let at = (row << 4) + p; at > p;) {
+      at -= row;
+      const read = f32x4.mul(v128.load(x.queries + at), f32x4.add(v128.load(x.dqState + at), v128.load(x.dqPairs + at)));
+      if (!before) sum = f32x4.add(sum, read);
+      sum = f32x4.sub(sum, f32x4.mul(v128.load(c.rows + at), v128.load(x.dkPairs + at)));
+      v128.store(x.dDecay + at, f32x4.add(sum, v128.load(x.dDecay + at)));
+      if (before) sum = f32x4.add(sum, read);
+    }
+  }
+}
+
+/** dq and dk in whole, with the pairs of tokens with themselves, where u acts. */
+function addUp(x: Gradients, c: Additive, du: usize): void {
+  const row = c.rowK, scale = f32x4.splat(c.scale);
+  let at: usize = 0;
+  for (let i: usize = 0; i < 64; i += 4) {
+    const own = v128.load32_splat(x.columns + i);
+    for (let p: usize = 0; p < row; p += 16, at += 16) {
+      const q = v128.load(x.queries + at), k = v128.load(c.rows + at);
+      const by = c.u ? f32x4.mul(own, v128.load(c.bonus + p)) : own;
+      const dq = f32x4.add(v128.load(x.dqState + at), f32x4.add(v128.load(x.dqPairs + at), f32x4.mul(by, k)));
+      const dk = f32x4.add(v128.load(x.dkState + at), f32x4.add(v128.load(x.dkPairs + at), f32x4.mul(by, q)));
+      v128.store(x.dqState + at, f32x4.mul(scale, dq));
+      v128.store(x.dkState + at, dk);
+    }
+  }
+  if (!c.u) return;
+  for (let k: usize = 0; k < <usize>c.K << 2; k += 4) {
+    let sum: f32 = 0;
+    for (let i: usize = 0; i < 16; i++) {
+      const both = load<f32>(x.queries + i * row + k) * load<f32>(c.rows + i * row + k);
+      sum += load<f32>(x.columns + (i << 2)) * both;
+    }
+    store<f32>(du + k, load<f32>(du + k) + sum);
+  }
+}
+
+function storeDecays(x: Gradients, c: Additive, head: i32, token: i32, rows: i32, dg: usize): void {
+  if (c.gate == CHANNEL_GATE) {
+    const to = dg + ((<usize>token * <usize>(c.HV * c.K) + <usize>(head * c.K)) << 2);
+    storeRows(x.dDecay, c.Kp, rows, c.K, to, pitchOf(c, c.HV, c.K), false);
+    return;
+  }
+  let to = dg + (<usize>(token * c.HV + head) << 2), from = x.dDecay;
+  for (let i = 0; i < rows; i++, to += pitchOf(c, c.HV, 1)) {
+    let sum = f32x4.splat(0);
+    for (const end = from + c.rowK; from < end; from += 16) sum = f32x4.add(sum, v128.load(from));
+    store<f32>(to, sumLanes(sum));
+  }
+}

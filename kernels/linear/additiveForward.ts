@@ -1,0 +1,88 @@
+import { fma } from '../core/exp';
+import { product } from '../core/product';
+import {
+  Additive, fillAdditive, layOutChunk, loadBonus, loadChunk, loadState, NO_GATE, pitchOf, prepareChunk, SCORES_ROW,
+  storeRows, storeState, TOKENS, withoutDecays,
+} from './additiveChunk';
+
+/**
+ * o and the final state of an additive recurrence, for (sequence, value head) items [begin, end). g, u, h0 and hT may be 0
+ * (no decay, no bonus, zeros, not wanted). Heads of a sequence take turns, `together` at a time, so that the rows of a
+ * chunk are read in the order they lie in.
+ */
+export function additiveForward(
+  q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,
+  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, together: i32, begin: i32, end: i32,
+): void {
+  const c = changetype<Additive>(work);
+  fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse);
+  const states = layOutChunk(c, work + 256), size = <usize>(K * V) << 2, padded = <usize>c.Kp * c.rowS;
+  if (gate == NO_GATE) withoutDecays(c);
+  for (let from = begin, to = begin; from < end; from = to) {
+    const sequence = from / HV;
+    to = min(min(end, (sequence + 1) * HV), from + together);
+    const first = load<i32>(offsets + (<usize>sequence << 2)), last = load<i32>(offsets + (<usize>sequence << 2), 4);
+    for (let item = from; item < to; item++) {
+      const state = states + <usize>(item - from) * padded;
+      loadState(h0 ? h0 + <usize>item * size : 0, K, V, state, c.Kp, c.rowS);
+    }
+    for (let done = first; done < last; done += TOKENS) {
+      const rows = min(TOKENS, last - done), token = reverse ? first + last - 1 - done : done;
+      for (let item = from; item < to; item++) {
+        const head = item % HV;
+        c.state = states + <usize>(item - from) * padded;
+        if (u) loadBonus(c, head);
+        loadChunk(c, head, token, rows);
+        prepareChunk(c);
+        for (let at: usize = 0; at < c.rowV; at += 32) readAndWrite(c, at);
+        const row = o + ((<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2);
+        storeRows(c.outputs, c.Vp, rows, V, row, pitchOf(c, HV, V), false);
+      }
+    }
+    for (let item = from; item < to && hT != 0; item++) {
+      storeState(states + <usize>(item - from) * padded, c.rowS, K, V, hT + <usize>item * size);
+    }
+  }
+}
+
+/** O = Q S + A V, then S' = diag(w_1 ... w_16) S + K^T V, of eight columns. */
+function readAndWrite(c: Additive, at: usize): void {
+  const state = c.state + at, values = c.values + at, outputs = c.outputs + at, rowV = c.rowV;
+  product(c.queries, c.rowK, 4, state, c.rowS, c.Kp, outputs, rowV, 16, 8, false);
+  product(c.scores, SCORES_ROW, 4, values, rowV, 8, outputs, rowV, 8, 8, true);
+  product(c.scores + 8 * SCORES_ROW, SCORES_ROW, 4, values, rowV, 16, outputs + 8 * rowV, rowV, 8, 8, true);
+  if (c.gate == NO_GATE) product(c.keys, SCORES_ROW, 4, values, rowV, 16, state, c.rowS, c.Kp, 8, true);
+  else for (let k: usize = 0; k < <usize>c.Kp; k += 4) decayTile(c, k, state + k * c.rowS, values);
+}
+
+/** Rows k..k+3 of eight columns of the state. */
+// @ts-ignore: decorator
+@inline
+function decayTile(c: Additive, k: usize, s0: usize, values: usize): void {
+  const row = c.rowS, rowV = c.rowV, total = c.total + (k << 2);
+  const s1 = s0 + row, s2 = s1 + row, s3 = s2 + row;
+  let x = v128.load32_splat(total);
+  let c00 = f32x4.mul(x, v128.load(s0)), c01 = f32x4.mul(x, v128.load(s0, 16));
+  x = v128.load32_splat(total, 4);
+  let c10 = f32x4.mul(x, v128.load(s1)), c11 = f32x4.mul(x, v128.load(s1, 16));
+  x = v128.load32_splat(total, 8);
+  let c20 = f32x4.mul(x, v128.load(s2)), c21 = f32x4.mul(x, v128.load(s2, 16));
+  x = v128.load32_splat(total, 12);
+  let c30 = f32x4.mul(x, v128.load(s3)), c31 = f32x4.mul(x, v128.load(s3, 16));
+  let key = c.keys + (k << 6), value = values;
+  for (let i = 16; i > 0; i--) {
+    const b0 = v128.load(value), b1 = v128.load(value, 16);
+    x = v128.load32_splat(key);
+    c00 = fma(x, b0, c00); c01 = fma(x, b1, c01);
+    x = v128.load32_splat(key, 64);
+    c10 = fma(x, b0, c10); c11 = fma(x, b1, c11);
+    x = v128.load32_splat(key, 128);
+    c20 = fma(x, b0, c20); c21 = fma(x, b1, c21);
+    x = v128.load32_splat(key, 192);
+    c30 = fma(x, b0, c30); c31 = fma(x, b1, c31);
+    key += 4;
+    value += rowV;
+  }
+  v128.store(s0, c00); v128.store(s0, c01, 16); v128.store(s1, c10); v128.store(s1, c11, 16);
+  v128.store(s2, c20); v128.store(s2, c21, 16); v128.store(s3, c30); v128.store(s3, c31, 16);
+}

@@ -1,0 +1,145 @@
+import type { NdArray } from '../op/define';
+import { type AdditiveAttrs, type AdditiveInput, gradientNames } from './additive';
+
+type Inputs = { readonly [name in AdditiveInput | 'dOutput' | 'dFinal']?: NdArray };
+
+function sizesOf({ k, v, g }: Inputs, { logDecay }: AdditiveAttrs) {
+  const [, , H, K] = k!.shape;
+  const [, , HV, V] = v!.shape;
+  /** Where the log decay of a channel stands in g; -1 if it is no input. */
+  const gateAt = (row: number, i: number) =>
+    g === undefined ? -1 : g.shape.length === 4 ? row * K + i : row;
+  const decay = (row: number, i: number) =>
+    logDecay ? Math.exp(logDecay[row % HV]) : g === undefined ? 1 : Math.exp(g.data[gateAt(row, i)]);
+  return { H, HV, K, V, gateAt, decay };
+}
+
+/** The places of one token of one value head: rows of k and v, and the token before in the order of the recurrence. */
+function tokensOf({ offsets, reverse }: AdditiveAttrs, n: number): number[] {
+  const tokens = Array.from({ length: offsets[n + 1] - offsets[n] }, (_, i) => offsets[n] + i);
+  return reverse ? tokens.reverse() : tokens;
+}
+
+/** S_t = diag(w_t) S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t, or scale (S_{t-1} + diag(u) k_t v_t^T)^T q_t. */
+export function additiveReference(inputs: Inputs, attrs: AdditiveAttrs): Float64Array[] {
+  const { q, k, v, u, initialState } = inputs;
+  const { H, HV, K, V, decay } = sizesOf(inputs, attrs);
+  const { offsets, scale } = attrs;
+  const output = new Float64Array(offsets.at(-1)! * HV * V);
+  const finalState = new Float64Array((offsets.length - 1) * HV * K * V);
+  for (let n = 0; n + 1 < offsets.length; n++) {
+    for (let head = 0; head < HV; head++) {
+      const at = (n * HV + head) * K * V;
+      const S = finalState.subarray(at, at + K * V);
+      if (initialState) S.set(initialState.data.subarray(at, at + K * V));
+      const keyHead = Math.floor((head * H) / HV);
+      for (const t of tokensOf(attrs, n)) {
+        const row = t * HV + head;
+        const key = (t * H + keyHead) * K;
+        for (let i = 0; i < K; i++) {
+          const query = scale * q!.data[key + i];
+          const w = decay(row, i);
+          for (let j = 0; j < V; j++) {
+            const before = S[i * V + j];
+            const written = k!.data[key + i] * v!.data[row * V + j];
+            S[i * V + j] = w * before + written;
+            output[row * V + j] += query * (u ? before + u.data[keyHead * K + i] * written : S[i * V + j]);
+          }
+        }
+      }
+    }
+  }
+  return attrs.finalState ? [output, finalState] : [output];
+}
+
+/** States kept while going forward; those between are computed again on the way back. */
+const CHECKPOINT = 64;
+
+/**
+ * Reverse in time, with R the gradient of S_t: R += scale q do^T, then dk = R v, dv = R^T k, dw = rows of R S_{t-1} and
+ * R <- diag(w) R; where tokens are read before they are written, scale q do^T is added last.
+ */
+export function additiveBackwardReference(inputs: Inputs, attrs: AdditiveAttrs): Float64Array[] {
+  const { q, k, v, u, initialState, dOutput, dFinal } = inputs;
+  const { H, HV, K, V, gateAt, decay } = sizesOf(inputs, attrs);
+  const { offsets, scale } = attrs;
+  const names = gradientNames(inputs);
+  const gradients = Object.fromEntries(
+    names.map((name) => [name, new Float64Array(inputs[name]!.data.length)]),
+  ) as Record<AdditiveInput, Float64Array>;
+  for (let n = 0; n + 1 < offsets.length; n++) {
+    const tokens = tokensOf(attrs, n);
+    for (let head = 0; head < HV; head++) {
+      const at = (n * HV + head) * K * V;
+      const keyHead = Math.floor((head * H) / HV);
+      /** S before each of the tokens [from, to), and after the last. */
+      const statesFrom = (S: Float64Array, from: number, to: number) => {
+        const states = [S];
+        for (const t of tokens.slice(from, to)) {
+          const next = new Float64Array(K * V);
+          for (let i = 0; i < K; i++) {
+            const w = decay(t * HV + head, i);
+            const key = k!.data[(t * H + keyHead) * K + i];
+            for (let j = 0; j < V; j++)
+              next[i * V + j] = w * states.at(-1)![i * V + j] + key * v!.data[(t * HV + head) * V + j];
+          }
+          states.push(next);
+        }
+        return states;
+      };
+      const checkpoints: Float64Array[] = [
+        initialState?.data.slice(at, at + K * V) ?? new Float64Array(K * V),
+      ];
+      for (let t = 0; t + CHECKPOINT < tokens.length; t += CHECKPOINT)
+        checkpoints.push(statesFrom(checkpoints.at(-1)!, t, t + CHECKPOINT).at(-1)!);
+
+      const R = dFinal?.data.slice(at, at + K * V) ?? new Float64Array(K * V);
+      for (let segment = checkpoints.length - 1; segment >= 0; segment--) {
+        const from = segment * CHECKPOINT;
+        const to = Math.min(tokens.length, from + CHECKPOINT);
+        const states = statesFrom(checkpoints[segment], from, to);
+        for (let i = to - 1; i >= from; i--)
+          backwardStep(tokens[i], head, keyHead, states[i - from], states[i - from + 1], R);
+      }
+      gradients.initialState?.set(R, at);
+    }
+  }
+  return names.map((name) => gradients[name]);
+
+  function backwardStep(
+    t: number,
+    head: number,
+    keyHead: number,
+    S: Float64Array,
+    next: Float64Array,
+    R: Float64Array,
+  ): void {
+    const row = t * HV + head;
+    for (let i = 0; i < K; i++) {
+      const key = (t * H + keyHead) * K + i;
+      const bonus = keyHead * K + i;
+      const w = decay(row, i);
+      for (let j = 0; j < V; j++) {
+        const at = i * V + j;
+        const value = v!.data[row * V + j];
+        const dy = scale * dOutput!.data[row * V + j];
+        const query = dy * q!.data[key];
+        if (u) {
+          const written = k!.data[key] * value;
+          gradients.q[key] += dy * (S[at] + u.data[bonus] * written);
+          gradients.u[bonus] += query * written;
+          gradients.k[key] += query * u.data[bonus] * value;
+          gradients.v[row * V + j] += query * u.data[bonus] * k!.data[key];
+        } else {
+          gradients.q[key] += dy * next[at];
+          R[at] += query;
+        }
+        gradients.k[key] += R[at] * value;
+        gradients.v[row * V + j] += R[at] * k!.data[key];
+        if (gradients.g) gradients.g[gateAt(row, i)] += w * R[at] * S[at];
+        R[at] *= w;
+        if (u) R[at] += query;
+      }
+    }
+  }
+}

@@ -1,0 +1,169 @@
+import type { KernelCall, Shape } from '../op/define';
+import { additiveBackwardReference, additiveReference } from './additive.reference';
+import { heapOffsets } from './delta';
+import { defineLinearOp } from './family';
+import { type RecurrentOptions, scaleOf, sequenceOffsets } from './recurrent';
+
+/** What every op with an additive update takes. */
+export interface AdditiveOptions extends RecurrentOptions {
+  /** Whether every sequence runs from its last token to its first; default false. */
+  reverse?: boolean;
+}
+
+export type AdditiveInput = 'q' | 'k' | 'v' | 'g' | 'u' | 'initialState';
+
+export interface AdditiveAttrs {
+  scale: number;
+  finalState: boolean;
+  /** Bounds of the sequences in the flattened [B T] axis. */
+  offsets: readonly number[];
+  reverse: boolean;
+  /** Log decays that never change, one per value head, where there is no g. */
+  logDecay?: readonly number[];
+}
+
+type Shapes = { readonly [name in AdditiveInput]?: Shape };
+const INPUTS: AdditiveInput[] = ['q', 'k', 'v', 'g', 'u', 'initialState'];
+
+/** Gates of the kernels: none, per token and head, per token and channel, per head. */
+const [NO_GATE, TOKEN_GATE, CHANNEL_GATE, HEAD_GATE] = [0, 1, 2, 3];
+
+const padded = (size: number) => Math.max(8, (size + 7) & ~7);
+
+function outputShapes({ k, v }: Shapes, { offsets, finalState }: AdditiveAttrs): Shape[] {
+  const [B, T, HV, V] = v!;
+  const output = [B, T, HV, V];
+  return finalState ? [output, [offsets.length - 1, HV, k![3], V]] : [output];
+}
+
+function sizesOf({ k, v, g }: Shapes, { offsets, scale, reverse, logDecay }: AdditiveAttrs) {
+  const [, , H, K] = k!;
+  const [, , HV, V] = v!;
+  const gate = logDecay ? HEAD_GATE : g === undefined ? NO_GATE : g.length === 4 ? CHANNEL_GATE : TOKEN_GATE;
+  return {
+    H,
+    HV,
+    K,
+    V,
+    sequences: offsets.length - 1,
+    longest: offsets.reduce((most, end, n) => Math.max(most, n === 0 ? 0 : end - offsets[n - 1]), 0),
+    args: [gate, H, HV, K, V, scale, reverse ? 1 : 0] as const,
+    Kp: padded(K),
+    Vp: padded(V),
+  };
+}
+
+/** g, or the decays of the heads on the heap. */
+function gateOf(
+  { scratch, buffer, attrs }: Pick<KernelCall<string, AdditiveAttrs, never>, 'scratch' | 'buffer' | 'attrs'>,
+  g: number,
+): number {
+  if (attrs.logDecay === undefined) return g;
+  const pointer = scratch(4 * attrs.logDecay.length);
+  new Float32Array(buffer(), pointer, attrs.logDecay.length).set(attrs.logDecay);
+  return pointer;
+}
+
+/** Workspace of a chunk in floats, as `layOutChunk` of the kernels carves it. */
+function chunkFloats(Kp: number, Vp: number): number {
+  return Kp * (4 * 16 + 4 + 2) + 2 * 16 * 16 + Vp * 2 * 16;
+}
+
+/** As `layOutGradients` does. */
+function gradientFloats(Kp: number, Vp: number, states: number): number {
+  return Kp * (8 * 16 + 1) + Vp * 4 * 16 + 16 * 16 + states * Vp * (Kp + 8);
+}
+
+/**
+ * Tokens up to which the recurrent kernel is used instead of the chunked one, whose time is that of whole chunks of 16.
+ * Measured for K = V of 8 to 256.
+ */
+const RECURRENT_UP_TO = 8;
+
+/** Bytes of states of heads that take turns at a chunk, so that memory is read in order. */
+const STATES_TOGETHER = 2 ** 18;
+
+/** Above this many bytes of states before every chunk, they are kept for a segment of the sequence at a time. */
+const KEPT_STATES = 16 * 2 ** 20;
+
+/** The options of a call, checked, as the kernels take them. */
+export function additiveAttrs(
+  op: string,
+  options: AdditiveOptions,
+  { B, T, K }: { B: number; T: number; K: number },
+): AdditiveAttrs {
+  return {
+    scale: scaleOf(op, options.scale, K),
+    finalState: options.outputFinalState === true,
+    offsets: sequenceOffsets(op, options.cuSeqlens, B, T),
+    reverse: options.reverse === true,
+  };
+}
+
+/** An additive recurrence under its own name: the chunked kernels, the float64 reference and the gradient. */
+export function defineAdditive(name: string) {
+  const backward = defineLinearOp<AdditiveInput | 'dOutput' | 'dFinal', AdditiveAttrs>({
+    name: `${name}Backward`,
+    outputs: (shapes) => gradientNames(shapes).map((input) => shapes[input]!),
+    kernel: (call) => {
+      const { input, shape, output, attrs, scratch, workspace, launch } = call;
+      const { H, K, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
+      const chunks = Math.max(1, Math.ceil(longest / 16));
+      const kept = chunks * Kp * Vp * 4 <= KEPT_STATES;
+      const segment = kept ? chunks : Math.ceil(Math.sqrt(chunks));
+      const states = 1 + segment + Math.ceil(chunks / segment);
+      const names = gradientNames(shape);
+      const gradient = (wanted: AdditiveInput) => output[names.indexOf(wanted)] ?? 0;
+      const offsets = heapOffsets(call, attrs.offsets);
+      const bonuses = shape.u ? scratch(4 * sequences * H * K) : 0;
+      // biome-ignore format: one argument list per line of the entry point
+      launch('additiveBackward', sequences * H,
+        input.q, input.k, input.v, gateOf(call, input.g), input.u, input.initialState, input.dOutput, input.dFinal,
+        gradient('q'), gradient('k'), gradient('v'), gradient('g'), bonuses, gradient('initialState'), offsets,
+        workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, states))), ...args, segment);
+      if (bonuses) launch('sumRows', Math.ceil((H * K) / 64), bonuses, gradient('u'), sequences, H * K);
+    },
+    reference: additiveBackwardReference,
+  });
+
+  return defineLinearOp<AdditiveInput, AdditiveAttrs>({
+    name,
+    outputs: outputShapes,
+    kernel: (call) => {
+      const { input, shape, output, attrs, workspace, launch } = call;
+      const { HV, K, V, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
+      const offsets = heapOffsets(call, attrs.offsets);
+      const { q, k, v, u, initialState } = input;
+      const tensors = [
+        q,
+        k,
+        v,
+        gateOf(call, input.g),
+        u,
+        initialState,
+        output[0],
+        output[1] ?? 0,
+        offsets,
+      ] as const;
+      if (longest <= RECURRENT_UP_TO) {
+        const work = workspace(4 * (((K + 3) & ~3) + (attrs.finalState ? 0 : K * V)));
+        launch('additiveStep', sequences * HV, ...tensors, work, ...args);
+      } else {
+        const state = Kp * (Vp + 8);
+        const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * state))));
+        const work = workspace(256 + 4 * (chunkFloats(Kp, Vp) + together * state));
+        launch('additiveForward', sequences * HV, ...tensors, work, ...args, together);
+      }
+    },
+    reference: additiveReference,
+    gradient: ({ inputs, dy, attrs }) => {
+      const gradients = backward.run({ ...inputs, dOutput: dy[0], dFinal: dy[1] }, attrs);
+      return Object.fromEntries(gradientNames(inputs).map((input, i) => [input, gradients[i]]));
+    },
+  });
+}
+
+/** The inputs a call has, in the order of their gradients. */
+export function gradientNames(inputs: { readonly [name in AdditiveInput]?: unknown }): AdditiveInput[] {
+  return INPUTS.filter((input) => inputs[input] !== undefined);
+}

@@ -1,0 +1,53 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { checkMultiple, checkShapes } from '../tensor/shape';
+import { type AdditiveOptions, additiveAttrs, defineAdditive } from './additive';
+import { type Recurrent, recurrentResult } from './recurrent';
+
+const op = defineAdditive('simpleGla');
+
+/**
+ * Gated linear attention with one decay per head: `S_t = exp(g_t) S_{t-1} + k_t v_t^T`, `o_t = scale S_t^T q_t`. The
+ * recurrence of Mamba-2, where q, k and v are its C, B and `dt x`, and `g = dt A`.
+ *
+ * @param q `[B, T, H, K]`
+ * @param k `[B, T, H, K]`
+ * @param v `[B, T, HV, V]`, HV a multiple of H: value head h has key head `h / (HV / H)`, rounded down
+ * @param g `[B, T, HV]`, log decay
+ * @param options.scale multiplies the output; default `K ** -0.5`
+ * @param options.initialState `[N, HV, K, V]`, zeros by default
+ * @param options.outputFinalState returns `{ output, finalState }` instead of the output alone
+ * @param options.cuSeqlens bounds of sequences packed along T, with B = 1
+ * @param options.reverse runs every sequence from its last token to its first; default false
+ * @returns `[B, T, HV, V]`
+ * @throws TypeError, RangeError for a wrong dtype or shape
+ * @see Dao and Gu, "Transformers are SSMs", section 5; Peng et al., "Random Feature Attention", section 3.2
+ */
+export function simpleGla(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  g: Tensor,
+  options: AdditiveOptions & { outputFinalState: true },
+): Recurrent;
+export function simpleGla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, options?: AdditiveOptions): Tensor;
+export function simpleGla(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  g: Tensor,
+  options: AdditiveOptions = {},
+): Tensor | Recurrent {
+  const sizes = checkShapes('simpleGla', [
+    ['q', q, 'B T H K'],
+    ['k', k, 'B T H K'],
+    ['v', v, 'B T HV V'],
+    ['g', g, 'B T HV'],
+  ]);
+  checkMultiple('simpleGla', 'HV', sizes.HV, 'H', sizes.H);
+  const attrs = additiveAttrs('simpleGla', options, sizes);
+  const { initialState } = options;
+  checkShapes('simpleGla', [
+    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
+  ]);
+  return recurrentResult(op.run({ q, k, v, g, initialState }, attrs));
+}

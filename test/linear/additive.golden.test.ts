@@ -1,0 +1,41 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { describe, it } from 'vitest';
+import { LINEAR } from '../../src/catalog/bounds';
+import type { Recurrent } from '../../src/linear';
+import * as linnet from '../../src/ops';
+import * as reference from '../../src/reference';
+import { expectGolden, type GoldenCase, golden } from '../golden';
+
+type Inputs = Record<string, Tensor>;
+
+/** What every recurrence takes. */
+const optionsOf = (c: GoldenCase, x: Inputs) =>
+  ({
+    scale: c.attrs.scale as number,
+    initialState: x.initial_state,
+    outputFinalState: true,
+    cuSeqlens: x.cu_seqlens,
+  }) as const;
+const named = ({ output, finalState }: Recurrent): Inputs => ({ o: output, final_state: finalState });
+
+/** How each golden op is called here; `in` has its tensors under their own names. */
+const calls: Record<string, (ops: typeof linnet, x: Inputs, c: GoldenCase) => Inputs> = {
+  simple_gla: (ops, x, c) => named(ops.simpleGla(x.q, x.k, x.v, x.g, optionsOf(c, x))),
+  gla: (ops, x, c) => named(ops.gla(x.q, x.k, x.v, x.g, optionsOf(c, x))),
+  rwkv6: (ops, x, c) => named(ops.rwkv6(x.r, x.k, x.v, x.w, x.u, optionsOf(c, x))),
+};
+
+const cases = ['linear', 'rwkv', 'linear_ext']
+  .flatMap((family) => golden(family))
+  .filter(({ op }) => op in calls);
+
+for (const [library, ops, bounds] of [
+  ['kernel', linnet, LINEAR],
+  ['reference', reference, { r: 3e-7, m: 3e-7, gradient: 3e-7 }],
+] as const) {
+  describe(`golden vectors, ${library}`, () => {
+    it.each(cases.map((c) => [`${c.op} ${c.case}`, c] as const))('%s', (_, c) => {
+      expectGolden(c, (inputs) => calls[c.op](ops, inputs, c), bounds);
+    });
+  });
+}

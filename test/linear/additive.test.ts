@@ -1,0 +1,343 @@
+import { concat, reverse, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { LINEAR } from '../../src/catalog/bounds';
+import { deviation, drawInputs, float64, gradientsOf } from '../../src/catalog/numerics';
+import type { InputSpec, Tensors } from '../../src/catalog/types';
+import type { AdditiveOptions, Recurrent } from '../../src/linear';
+import * as linnet from '../../src/ops';
+import * as reference from '../../src/reference';
+import { damagedBlocks } from '../guard';
+
+type Ops = typeof linnet;
+type Options = AdditiveOptions & { outputFinalState: true };
+interface Rule {
+  /** The inputs it takes, of those `inputsOf` makes, in order. */
+  names: readonly string[];
+  call(ops: Ops, x: Tensors, options: Options): Recurrent;
+}
+
+const rules: Record<string, Rule> = {
+  simpleGla: {
+    names: ['q', 'k', 'v', 'g'],
+    call: (ops, { q, k, v, g }, options) => ops.simpleGla(q, k, v, g, options),
+  },
+  gla: {
+    names: ['q', 'k', 'v', 'gk'],
+    call: (ops, { q, k, v, gk }, options) => ops.gla(q, k, v, gk, options),
+  },
+  rwkv6: {
+    names: ['q', 'k', 'v', 'gk', 'u'],
+    call: (ops, { q, k, v, gk, u }, options) => ops.rwkv6(q, k, v, gk, u, options),
+  },
+};
+
+interface Sizes {
+  B?: number;
+  T: number;
+  H?: number;
+  G?: number;
+  K: number;
+  V: number;
+}
+
+function inputsOf({ names }: Rule, { B = 1, T, H = 1, G = 1, K, V }: Sizes, seed = 42): Tensors {
+  const HV = H * G;
+  const all: Record<string, InputSpec> = {
+    q: { shape: [B, T, H, K] },
+    k: { shape: [B, T, H, K] },
+    v: { shape: [B, T, HV, V] },
+    g: { shape: [B, T, HV], draw: 'logSigmoid' },
+    gk: { shape: [B, T, HV, K], draw: 'logSigmoid' },
+    u: { shape: [H, K] },
+    state: { shape: [B, HV, K, V] },
+  };
+  return drawInputs(Object.fromEntries([...names, 'state'].map((name) => [name, all[name]])), seed);
+}
+
+const listOf = ({ output, finalState }: Recurrent) => [output, finalState];
+const WITH_STATE = { outputFinalState: true } as const;
+const EXACT = { r: 0, m: 0, gradient: 0 };
+
+function expectClose(actual: readonly Tensor[], expected: readonly Tensor[], bounds = LINEAR): void {
+  actual.forEach((value, i) => {
+    expect(value.shape).toEqual(expected[i].shape);
+    const { r, m } = deviation(float64(value), float64(expected[i]));
+    expect(r, `r of output ${i}`).toBeLessThanOrEqual(bounds.r);
+    expect(m, `m of output ${i}`).toBeLessThanOrEqual(bounds.m);
+  });
+}
+
+/** The tokens [from, to) of every input that has tokens. */
+function tokens(rule: Rule, x: Tensors, from: number, to: number): Record<string, Tensor> {
+  return Object.fromEntries(
+    rule.names.map((name) => {
+      if (name === 'u') return [name, x[name]];
+      const begin = x[name].shape.map((_, axis) => (axis === 1 ? from : 0));
+      const size = x[name].shape.map((n, axis) => (axis === 1 ? to - from : n));
+      return [name, slice(x[name], begin, size)];
+    }),
+  );
+}
+
+describe.each(Object.entries(rules))('%s', (_, rule) => {
+  const call = (ops: Ops, x: Tensors, options: AdditiveOptions = {}) =>
+    listOf(rule.call(ops, x, { initialState: x.state, ...options, ...WITH_STATE }));
+  const gradients = (ops: Ops, x: Tensors, options?: AdditiveOptions) =>
+    gradientsOf({ id: '', inputs: {}, call: () => [], differentiable: Object.keys(x) }, x, (t) =>
+      call(ops, t, options),
+    );
+  function expectGradients(x: Tensors, options?: AdditiveOptions, skip: readonly string[] = []): void {
+    const [actual, expected] = [linnet, reference].map((ops) => gradients(ops, x, options));
+    for (const name of Object.keys(x)) {
+      expect(actual[name].every(Number.isFinite), `d${name}`).toBe(true);
+      if (skip.includes(name)) continue;
+      expect(deviation(actual[name], expected[name]).r, `d${name}`).toBeLessThan(LINEAR.gradient);
+    }
+  }
+
+  it('equals its reference over shapes', () => {
+    const size = fc.constantFrom(1, 3, 4, 5, 8, 12, 17, 24, 40);
+    const sizes = fc.record({
+      B: fc.integer({ min: 1, max: 2 }),
+      T: fc.constantFrom(1, 2, 5, 8, 9, 15, 16, 17, 31, 33, 50),
+      H: fc.integer({ min: 1, max: 2 }),
+      G: fc.integer({ min: 1, max: 3 }),
+      K: size,
+      V: size,
+    });
+    fc.assert(
+      fc.property(sizes, fc.boolean(), fc.integer({ min: 0, max: 1000 }), (shape, reverse, seed) => {
+        tidy(() => {
+          const x = inputsOf(rule, shape, seed);
+          expectClose(call(linnet, x, { reverse }), call(reference, x, { reverse }));
+        });
+      }),
+      { numRuns: 25, seed: 3 },
+    );
+  });
+
+  it.each([
+    { B: 2, T: 17, H: 2, G: 2, K: 9, V: 13 },
+    { T: 70, G: 3, K: 24, V: 8 },
+    { T: 70, H: 2, K: 8, V: 40 },
+    { T: 1, K: 64, V: 64 },
+    { T: 63, K: 1, V: 1 },
+  ])('has the gradients of its reference at %j', (shape) => {
+    tidy(() => {
+      for (const reverse of [false, true]) expectGradients(inputsOf(rule, shape), { reverse });
+    });
+  });
+
+  it('writes nowhere but to its outputs, and reads no scratch it has not written', () => {
+    for (const shape of [
+      { B: 2, T: 37, H: 2, G: 2, K: 8, V: 16 },
+      { T: 7, K: 5, V: 3 },
+      { T: 300, K: 13, V: 21 },
+    ]) {
+      const x = inputsOf(rule, shape);
+      const expected = gradients(linnet, x);
+      let actual: typeof expected = {};
+      const damaged = damagedBlocks(() => {
+        actual = gradients(linnet, x);
+        tidy(() => {
+          rule.call(linnet, x, WITH_STATE);
+        });
+      });
+      expect(damaged).toBe(0);
+      expect(actual).toEqual(expected);
+    }
+  });
+
+  it.each([1, 63, 64, 65, 1000, 8192])('equals its reference at T = %i', (T) => {
+    tidy(() => {
+      const x = inputsOf(rule, { T, K: 24, V: 8 });
+      expectClose(call(linnet, x), call(reference, x));
+    });
+  });
+
+  it.each([8, 24, 40, 64, 80, 128, 256])('equals its reference at K = %i and another V', (K) => {
+    tidy(() => {
+      for (const V of [8, K === 80 ? 128 : 80]) {
+        for (const T of [3, 37]) {
+          const x = inputsOf(rule, { T, K, V });
+          expectClose(call(linnet, x), call(reference, x));
+        }
+      }
+    });
+  });
+
+  it('may be split anywhere and carry its state', () => {
+    tidy(() => {
+      const T = 41;
+      const x = inputsOf(rule, { B: 2, T, H: 2, K: 16, V: 24 });
+      const whole = call(linnet, x);
+      for (const at of [1, 7, 16, 40]) {
+        const first = call(linnet, { ...tokens(rule, x, 0, at), state: x.state });
+        const rest = call(linnet, { ...tokens(rule, x, at, T), state: first[1] });
+        expectClose([concat([first[0], rest[0]], 1), rest[1]], whole);
+      }
+    });
+  });
+
+  it('takes one token after another', () => {
+    tidy(() => {
+      const T = 40;
+      const x = inputsOf(rule, { T, H: 2, G: 2, K: 16, V: 12 });
+      let state = x.state;
+      const outputs = Array.from({ length: T }, (_, t) => {
+        const [output, next] = call(linnet, { ...tokens(rule, x, t, t + 1), state });
+        state = next;
+        return output;
+      });
+      expectClose([concat(outputs, 1), state], call(linnet, x));
+    });
+  });
+
+  it('in reverse is itself on the flipped sequence', () => {
+    tidy(() => {
+      for (const T of [6, 45]) {
+        const x = inputsOf(rule, { B: 2, T, H: 2, K: 12, V: 9 });
+        const flip = (t: Tensor) => reverse(t, 1);
+        const flipped = Object.fromEntries(
+          rule.names.map((name) => [name, name === 'u' ? x.u : flip(x[name])]),
+        );
+        const [output, state] = call(linnet, { ...flipped, state: x.state });
+        expectClose(call(linnet, x, { reverse: true }), [flip(output), state], EXACT);
+      }
+    });
+  });
+
+  it('does packed sequences as one by one', () => {
+    tidy(() => {
+      const bounds = [0, 5, 5, 38, 39];
+      const x = inputsOf(rule, { T: 39, H: 2, K: 8, V: 8 });
+      const states = drawInputs({ h: { shape: [4, ...x.state.shape.slice(1)] } }).h;
+      const stateOf = (from: Tensor, n: number) => slice(from, [n, 0, 0, 0], [1, -1, -1, -1]);
+      for (const reverse of [false, true]) {
+        const options = { cuSeqlens: tensor(bounds, [5], 'int32'), initialState: states, reverse };
+        const [output, finalStates] = call(linnet, x, options);
+        const single = [0, 2, 3].map((n) => {
+          const part = tokens(rule, x, bounds[n], bounds[n + 1]);
+          return call(linnet, { ...part, state: stateOf(states, n) }, { reverse });
+        });
+        const kept = concat([0, 2, 3].map((n) => stateOf(finalStates, n)));
+        const expected = [
+          concat(
+            single.map(([o]) => o),
+            1,
+          ),
+          concat(single.map(([, state]) => state)),
+        ];
+        expectClose([output, kept], expected);
+        expect(stateOf(finalStates, 1).dataSync()).toEqual(stateOf(states, 1).dataSync());
+      }
+    });
+  });
+
+  it('has no tokens and returns the state it was given', () => {
+    tidy(() => {
+      const x = inputsOf(rule, { B: 2, T: 0, H: 2, K: 4, V: 5 });
+      const [output, state] = call(linnet, x);
+      expect(output.shape).toEqual([2, 0, 2, 5]);
+      expectClose([state], [x.state], EXACT);
+    });
+  });
+
+  const gate = rule.names.find((name) => name.startsWith('g'));
+  if (gate !== undefined)
+    it('stays finite and right for decays of -80 and of 0', () => {
+      tidy(() => {
+        const x = inputsOf(rule, { T: 50, K: 16, V: 16 });
+        const size = x[gate].size;
+        for (const period of [1, 3, 7, 50]) {
+          const values = Float32Array.from({ length: size }, (_, i) => (i % period === 0 ? -80 : 0));
+          const extreme: Tensors = { ...x, [gate]: tensor(values, x[gate].shape) };
+          expectClose(call(linnet, extreme), call(reference, extreme));
+          // where all decays are e^-80 the gradient of the first state is far below the smallest float; with a bonus,
+          // that of the gates is far below the rounding of what neighbours have without any
+          expectGradients(extreme, {}, period > 1 ? [] : x.u ? ['state', gate] : ['state']);
+        }
+      });
+    });
+});
+
+it('has the gradients of its reference when states are computed again from checkpoints', () => {
+  const x = inputsOf(rules.gla, { T: 1040, K: 256, V: 256 });
+  tidy(() => {
+    const [actual, expected] = [linnet, reference].map((ops) =>
+      gradientsOf({ id: '', inputs: {}, call: () => [], differentiable: ['k', 'gk'] }, x, (t) =>
+        listOf(rules.gla.call(ops, t, WITH_STATE)),
+      ),
+    );
+    for (const name of ['k', 'gk'])
+      expect(deviation(actual[name], expected[name]).r, `d${name}`).toBeLessThan(LINEAR.gradient);
+  });
+});
+
+describe('special cases', () => {
+  const sizes = { T: 40, H: 2, G: 2, K: 16, V: 16 };
+  const { q, k, v, g, gk, u, state } = inputsOf(
+    { names: ['q', 'k', 'v', 'g', 'gk', 'u'], call: rules.gla.call },
+    sizes,
+  );
+  const options = { initialState: state, outputFinalState: true } as const;
+
+  it('the same decay in every channel is one decay', () => {
+    tidy(() => {
+      const spread = tensor(
+        Float32Array.from({ length: gk.size }, (_, i) => g.dataSync()[Math.floor(i / 16)]),
+        gk.shape,
+      );
+      const expected = listOf(linnet.simpleGla(q, k, v, g, options));
+      expectClose(listOf(linnet.gla(q, k, v, spread, options)), expected);
+    });
+  });
+
+  it('a gate of zero is no gate', () => {
+    tidy(() => {
+      const plain = listOf(linnet.simpleGla(q, k, v, zeros(g.shape), options));
+      expectClose(listOf(linnet.gla(q, k, v, zeros(gk.shape), options)), plain);
+    });
+  });
+
+  it('RWKV-6 without a bonus reads the state before the token', () => {
+    tidy(() => {
+      const none = zeros(u.shape);
+      const { output } = linnet.rwkv6(q, k, v, gk, none, options);
+      const first = linnet.rwkv6(
+        slice(q, [0, 0, 0, 0], [1, 1, 2, 16]),
+        slice(k, [0, 0, 0, 0], [1, 1, 2, 16]),
+        slice(v, [0, 0, 0, 0], [1, 1, 4, 16]),
+        slice(gk, [0, 0, 0, 0], [1, 1, 4, 16]),
+        none,
+        options,
+      );
+      expectClose([slice(output, [0, 0, 0, 0], [1, 1, 4, 16])], [first.output]);
+    });
+  });
+});
+
+describe('errors', () => {
+  const { q, k, v, g, gk } = inputsOf(
+    { names: ['q', 'k', 'v', 'g', 'gk'], call: rules.gla.call },
+    { T: 6, H: 2, K: 4, V: 4 },
+  );
+
+  it('name the op, the argument, what came and what was expected', () => {
+    expect(() => linnet.simpleGla(q, k, v, zeros([1, 5, 2]))).toThrow(
+      'simpleGla: g has shape [1,5,2]; expected [B, T, HV] = [1,6,2] (B from q, T from q, HV from v)',
+    );
+    expect(() => linnet.gla(q, k, v, g)).toThrow('gla: g has shape [1,6,2]; expected [B, T, HV, K]');
+    expect(() => linnet.gla(q, k, zeros([1, 6, 3, 4]), zeros([1, 6, 3, 4]))).toThrow(
+      'gla: HV = 3 must be a multiple of H = 2',
+    );
+    expect(() => linnet.simpleGla(q, k, v, g, { cuSeqlens: [0, 4, 3, 6] })).toThrow(
+      'simpleGla: cuSeqlens is [0,4,3,6]; expected ascending bounds from 0 to T = 6',
+    );
+    expect(() => linnet.rwkv6(q, k, v, gk, zeros([4]))).toThrow('rwkv6: u has shape [4]; expected [H, K]');
+    expect(() => linnet.gla(q, k, v, gk, { initialState: zeros([2, 2, 4, 4]) })).toThrow(
+      'gla: initialState has shape [2,2,4,4]',
+    );
+  });
+});
