@@ -45,8 +45,8 @@ class Gradients {
 }
 
 /**
- * Gradients of an additive recurrence for (sequence, key head) items [begin, end). dg, du, dh0, dFinal and what additiveForward
- * may miss may be 0; du has one row [K] per item. States before every chunk are kept for `segment` chunks at a time and
+ * Gradients of an additive recurrence for (sequence, key head) items [begin, end). All but dq, dOutput and what
+ * additiveForward needs may be 0; du has one row [K] per item. States before every chunk are kept for `segment` chunks at a time and
  * computed again from those before each of the segments.
  */
 export function additiveBackward(
@@ -87,9 +87,9 @@ export function additiveBackward(
           chunkGradients(x, c, head, token, rows, dOutput, x.states + <usize>(n - from) * x.bytes, dg != 0, bonus);
           const key = (<usize>token * <usize>(H * K) + <usize>(keyHead * K)) << 2, pitch = pitchOf(c, H, K);
           storeRows(x.dqState, c.Kp, rows, K, dq + key, pitch, shared);
-          storeRows(x.dkState, c.Kp, rows, K, dk + key, pitch, shared);
+          if (dk) storeRows(x.dkState, c.Kp, rows, K, dk + key, pitch, shared);
           const value = (<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2;
-          storeRows(x.dValues, c.Vp, rows, V, dv + value, pitchOf(c, HV, V), false);
+          if (dv) storeRows(x.dValues, c.Vp, rows, V, dv + value, pitchOf(c, HV, V), false);
           if (dg) storeDecays(x, c, head, token, rows, dg);
         }
       }

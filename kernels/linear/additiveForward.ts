@@ -6,8 +6,8 @@ import {
 } from './additiveChunk';
 
 /**
- * o and the final state of an additive recurrence, for (sequence, value head) items [begin, end). g, u, h0 and hT may be 0
- * (no decay, no bonus, zeros, not wanted). Heads of a sequence take turns, `together` at a time, so that the rows of a
+ * o and the final state of an additive recurrence, for (sequence, value head) items [begin, end). g, u, h0, o and hT may be
+ * 0 (no decay, no bonus, zeros, not wanted). Heads of a sequence take turns, `together` at a time, so that the rows of a
  * chunk are read in the order they lie in.
  */
 export function additiveForward(
@@ -35,6 +35,7 @@ export function additiveForward(
         loadChunk(c, head, token, rows);
         prepareChunk(c);
         for (let at: usize = 0; at < c.rowV; at += 32) readAndWrite(c, at);
+        if (!o) continue;
         const row = o + ((<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2);
         storeRows(c.outputs, c.Vp, rows, V, row, pitchOf(c, HV, V), false);
       }

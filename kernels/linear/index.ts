@@ -8,3 +8,7 @@ export { additiveForward } from './additiveForward';
 export { additiveStep } from './additiveStep';
 export { additiveBackward } from './additiveBackward';
 export { sumRows } from '../core/sumRows';
+export { featureMap, featureMapBackward } from './featureMap';
+export {
+  divideByColumn, divideByColumnBackward, joinColumn, readState, splitColumn, turnStates, writeState,
+} from './states';

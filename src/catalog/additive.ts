@@ -70,7 +70,80 @@ function casesOf(names: readonly ('g' | 'gk' | 'u')[], call: Call): Case[] {
   ];
 }
 
+const plain = inputsOf(SMALL);
+const odd = inputsOf(ODD);
+
 export const additive: CatalogEntry[] = [
+  {
+    name: 'linearAttention',
+    family: 'linear',
+    summary: 'Linear attention with feature maps, causal or not',
+    paper: {
+      title: 'Transformers are RNNs: Fast Autoregressive Transformers with Linear Attention',
+      url: 'https://arxiv.org/abs/2006.16236',
+    },
+    bounds: LINEAR,
+    cases: [
+      ...casesOf([], (ops, { q, k, v }, options) => ops.linearAttention(q, k, v, options)),
+      {
+        id: 'B2-T19-elu-normalized',
+        inputs: { q: plain.q, k: plain.k, v: plain.v },
+        call: (ops, { q, k, v }) => ops.linearAttention(q, k, v, { featureMap: 'elu', normalize: true }),
+      },
+      {
+        id: 'T21-HV3-K5-V11-elu-normalized-state',
+        inputs: {
+          q: odd.q,
+          k: odd.k,
+          v: odd.v,
+          state: odd.state,
+          z: { shape: [1, 1, 3, 5], draw: 'sigmoid' },
+        },
+        call: (ops, { q, k, v, state, z }) => {
+          const options = { featureMap: 'elu', normalize: true, initialState: state, initialZ: z } as const;
+          const result = ops.linearAttention(q, k, v, { ...options, outputFinalState: true });
+          return [result.output, result.finalState, result.finalZ!];
+        },
+      },
+      {
+        id: 'T21-HV3-K5-V11-bidirectional-relu-normalized',
+        inputs: { q: odd.q, k: odd.k, v: odd.v },
+        call: (ops, { q, k, v }) => {
+          const options = { featureMap: 'relu', normalize: true, eps: 0.1 } as const;
+          return ops.linearAttention(q, k, v, { ...options, isCausal: false });
+        },
+      },
+      {
+        id: 'T33-packed-bidirectional',
+        inputs: Object.fromEntries(['q', 'k', 'v'].map((name) => [name, inputsOf(PACKED)[name as 'q']])),
+        call: (ops, { q, k, v }) => ops.linearAttention(q, k, v, { cuSeqlens: BOUNDS, isCausal: false }),
+      },
+    ],
+  },
+  {
+    name: 'retention',
+    family: 'linear',
+    summary: 'Retention (RetNet): constant decays',
+    paper: {
+      title: 'Retentive Network: A Successor to Transformer for Large Language Models',
+      url: 'https://arxiv.org/abs/2307.08621',
+    },
+    bounds: LINEAR,
+    cases: casesOf([], (ops, { q, k, v }, options) => ops.retention(q, k, v, options)),
+  },
+  {
+    name: 'lightningAttention',
+    family: 'linear',
+    summary: 'Lightning attention (TransNormerLLM, MiniMax): constant decays by layer',
+    paper: {
+      title: 'Various Lengths, Constant Speed: Efficient Language Modeling with Lightning Attention',
+      url: 'https://arxiv.org/abs/2405.17381',
+    },
+    bounds: LINEAR,
+    cases: casesOf([], (ops, { q, k, v }, options) =>
+      ops.lightningAttention(q, k, v, { ...options, layerIdx: 1, numLayers: 4 }),
+    ),
+  },
   {
     name: 'simpleGla',
     family: 'linear',

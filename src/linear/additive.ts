@@ -1,3 +1,4 @@
+import type { LinearKernels } from '../generated/linear';
 import type { KernelCall, Shape } from '../op/define';
 import { additiveBackwardReference, additiveReference } from './additive.reference';
 import { heapOffsets } from './delta';
@@ -54,10 +55,7 @@ function sizesOf({ k, v, g }: Shapes, { offsets, scale, reverse, logDecay }: Add
 }
 
 /** g, or the decays of the heads on the heap. */
-function gateOf(
-  { scratch, buffer, attrs }: Pick<KernelCall<string, AdditiveAttrs, never>, 'scratch' | 'buffer' | 'attrs'>,
-  g: number,
-): number {
+function gateOf({ scratch, buffer, attrs }: Pick<Call, 'scratch' | 'buffer' | 'attrs'>, g: number): number {
   if (attrs.logDecay === undefined) return g;
   const pointer = scratch(4 * attrs.logDecay.length);
   new Float32Array(buffer(), pointer, attrs.logDecay.length).set(attrs.logDecay);
@@ -100,67 +98,85 @@ export function additiveAttrs(
   };
 }
 
+type Call = Pick<
+  KernelCall<string, AdditiveAttrs, LinearKernels>,
+  'attrs' | 'scratch' | 'workspace' | 'buffer' | 'launch'
+>;
+type Pointers<N extends string> = { readonly [name in N]?: number };
+
+/** Launches the forward kernels; an absent output is not computed. */
+export function launchForward(
+  call: Call,
+  shape: Shapes,
+  input: Pointers<AdditiveInput>,
+  [output, finalState]: readonly (number | undefined)[],
+): void {
+  const { attrs, workspace, launch } = call;
+  const { HV, K, V, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
+  // biome-ignore format: one argument list per line of the entry point
+  const tensors = [
+    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
+    output ?? 0, finalState ?? 0, heapOffsets(call, attrs.offsets),
+  ] as const;
+  if (longest <= RECURRENT_UP_TO && output !== undefined) {
+    const work = workspace(4 * (((K + 3) & ~3) + (finalState === undefined ? K * V : 0)));
+    launch('additiveStep', sequences * HV, ...tensors, work, ...args);
+  } else {
+    const state = Kp * (Vp + 8);
+    const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * state))));
+    const work = workspace(256 + 4 * (chunkFloats(Kp, Vp) + together * state));
+    launch('additiveForward', sequences * HV, ...tensors, work, ...args, together);
+  }
+}
+
+/** Launches the backward kernels; an absent gradient but that of q is not computed. */
+export function launchBackward(
+  call: Call,
+  shape: Shapes,
+  input: Pointers<AdditiveInput | 'dOutput' | 'dFinal'>,
+  gradients: Pointers<AdditiveInput>,
+): void {
+  const { attrs, scratch, workspace, launch } = call;
+  const { H, K, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
+  const chunks = Math.max(1, Math.ceil(longest / 16));
+  const kept = chunks * Kp * Vp * 4 <= KEPT_STATES;
+  const segment = kept ? chunks : Math.ceil(Math.sqrt(chunks));
+  const states = 1 + segment + Math.ceil(chunks / segment);
+  const bonuses = shape.u ? scratch(4 * sequences * H * K) : 0;
+  // biome-ignore format: one argument list per line of the entry point
+  launch('additiveBackward', sequences * H,
+    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
+    input.dOutput!, input.dFinal ?? 0,
+    gradients.q!, gradients.k ?? 0, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
+    heapOffsets(call, attrs.offsets),
+    workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, states))), ...args, segment);
+  if (bonuses) launch('sumRows', Math.ceil((H * K) / 64), bonuses, gradients.u!, sequences, H * K);
+}
+
 /** An additive recurrence under its own name: the chunked kernels, the float64 reference and the gradient. */
 export function defineAdditive(name: string) {
   const backward = defineLinearOp<AdditiveInput | 'dOutput' | 'dFinal', AdditiveAttrs>({
     name: `${name}Backward`,
     outputs: (shapes) => gradientNames(shapes).map((input) => shapes[input]!),
     kernel: (call) => {
-      const { input, shape, output, attrs, scratch, workspace, launch } = call;
-      const { H, K, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
-      const chunks = Math.max(1, Math.ceil(longest / 16));
-      const kept = chunks * Kp * Vp * 4 <= KEPT_STATES;
-      const segment = kept ? chunks : Math.ceil(Math.sqrt(chunks));
-      const states = 1 + segment + Math.ceil(chunks / segment);
-      const names = gradientNames(shape);
-      const gradient = (wanted: AdditiveInput) => output[names.indexOf(wanted)] ?? 0;
-      const offsets = heapOffsets(call, attrs.offsets);
-      const bonuses = shape.u ? scratch(4 * sequences * H * K) : 0;
-      // biome-ignore format: one argument list per line of the entry point
-      launch('additiveBackward', sequences * H,
-        input.q, input.k, input.v, gateOf(call, input.g), input.u, input.initialState, input.dOutput, input.dFinal,
-        gradient('q'), gradient('k'), gradient('v'), gradient('g'), bonuses, gradient('initialState'), offsets,
-        workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, states))), ...args, segment);
-      if (bonuses) launch('sumRows', Math.ceil((H * K) / 64), bonuses, gradient('u'), sequences, H * K);
+      const names = gradientNames(call.shape);
+      const gradients = Object.fromEntries(names.map((input, i) => [input, call.output[i]]));
+      launchBackward(call, call.shape, call.input, gradients);
     },
     reference: additiveBackwardReference,
   });
 
-  return defineLinearOp<AdditiveInput, AdditiveAttrs>({
+  const op = defineLinearOp<AdditiveInput, AdditiveAttrs>({
     name,
     outputs: outputShapes,
-    kernel: (call) => {
-      const { input, shape, output, attrs, workspace, launch } = call;
-      const { HV, K, V, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
-      const offsets = heapOffsets(call, attrs.offsets);
-      const { q, k, v, u, initialState } = input;
-      const tensors = [
-        q,
-        k,
-        v,
-        gateOf(call, input.g),
-        u,
-        initialState,
-        output[0],
-        output[1] ?? 0,
-        offsets,
-      ] as const;
-      if (longest <= RECURRENT_UP_TO) {
-        const work = workspace(4 * (((K + 3) & ~3) + (attrs.finalState ? 0 : K * V)));
-        launch('additiveStep', sequences * HV, ...tensors, work, ...args);
-      } else {
-        const state = Kp * (Vp + 8);
-        const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * state))));
-        const work = workspace(256 + 4 * (chunkFloats(Kp, Vp) + together * state));
-        launch('additiveForward', sequences * HV, ...tensors, work, ...args, together);
-      }
-    },
+    kernel: (call) => launchForward(call, call.shape, call.input, call.output),
     reference: additiveReference,
     gradient: ({ inputs, dy, attrs }) => {
       const gradients = backward.run({ ...inputs, dOutput: dy[0], dFinal: dy[1] }, attrs);
       return Object.fromEntries(gradientNames(inputs).map((input, i) => [input, gradients[i]]));
     },
   });
+  return { op, backward };
 }
 
 /** The inputs a call has, in the order of their gradients. */

@@ -3,7 +3,7 @@ import { checkMultiple, checkShapes } from '../tensor/shape';
 import { type AdditiveOptions, additiveAttrs, defineAdditive } from './additive';
 import { type Recurrent, recurrentResult } from './recurrent';
 
-const op = defineAdditive('gla');
+const { op } = defineAdditive('gla');
 
 /**
  * Gated linear attention, one decay per channel: `S_t = diag(exp(g_t)) S_{t-1} + k_t v_t^T`, `o_t = scale S_t^T q_t`.

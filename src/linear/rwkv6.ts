@@ -3,7 +3,7 @@ import { checkMultiple, checkShapes } from '../tensor/shape';
 import { type AdditiveOptions, additiveAttrs, defineAdditive } from './additive';
 import { type Recurrent, recurrentResult } from './recurrent';
 
-const op = defineAdditive('rwkv6');
+const { op } = defineAdditive('rwkv6');
 
 /**
  * RWKV-6 (Finch): a token is read before the state decays, and meets itself through the bonus u:

@@ -3,7 +3,7 @@ import { checkMultiple, checkShapes } from '../tensor/shape';
 import { type AdditiveOptions, additiveAttrs, defineAdditive } from './additive';
 import { type Recurrent, recurrentResult } from './recurrent';
 
-const op = defineAdditive('simpleGla');
+const { op } = defineAdditive('simpleGla');
 
 /**
  * Gated linear attention with one decay per head: `S_t = exp(g_t) S_{t-1} + k_t v_t^T`, `o_t = scale S_t^T q_t`. The

@@ -22,6 +22,26 @@ const named = ({ output, finalState }: Recurrent): Inputs => ({ o: output, final
 const calls: Record<string, (ops: typeof linnet, x: Inputs, c: GoldenCase) => Inputs> = {
   simple_gla: (ops, x, c) => named(ops.simpleGla(x.q, x.k, x.v, x.g, optionsOf(c, x))),
   gla: (ops, x, c) => named(ops.gla(x.q, x.k, x.v, x.g, optionsOf(c, x))),
+  linear_attn: (ops, x, c) => named(ops.linearAttention(x.q, x.k, x.v, optionsOf(c, x))),
+  linear_attn_norm: (ops, x, c) => {
+    const options = {
+      ...optionsOf(c, x),
+      featureMap: 'elu',
+      normalize: true,
+      initialZ: x.initial_z,
+    } as const;
+    const result = ops.linearAttention(x.q, x.k, x.v, options);
+    return { ...named(result), final_z: result.finalZ! };
+  },
+  linear_attn_bidirectional: (ops, x, { attrs: { scale, eps } }) => {
+    const options = { featureMap: 'elu', normalize: true, isCausal: false } as const;
+    return { o: ops.linearAttention(x.q, x.k, x.v, { ...options, scale, eps }) };
+  },
+  retention: (ops, x, c) => named(ops.retention(x.q, x.k, x.v, optionsOf(c, x))),
+  lightning_attn: (ops, x, c) => {
+    const { layerIdx, numLayers } = c.attrs;
+    return named(ops.lightningAttention(x.q, x.k, x.v, { ...optionsOf(c, x), layerIdx, numLayers }));
+  },
   rwkv6: (ops, x, c) => named(ops.rwkv6(x.r, x.k, x.v, x.w, x.u, optionsOf(c, x))),
 };
 

@@ -18,6 +18,14 @@ interface Rule {
 }
 
 const rules: Record<string, Rule> = {
+  linearAttention: {
+    names: ['q', 'k', 'v'],
+    call: (ops, { q, k, v }, options) => ops.linearAttention(q, k, v, options),
+  },
+  retention: {
+    names: ['q', 'k', 'v'],
+    call: (ops, { q, k, v }, options) => ops.retention(q, k, v, options),
+  },
   simpleGla: {
     names: ['q', 'k', 'v', 'g'],
     call: (ops, { q, k, v, g }, options) => ops.simpleGla(q, k, v, g, options),
@@ -296,7 +304,8 @@ describe('special cases', () => {
 
   it('a gate of zero is no gate', () => {
     tidy(() => {
-      const plain = listOf(linnet.simpleGla(q, k, v, zeros(g.shape), options));
+      const plain = listOf(linnet.linearAttention(q, k, v, options));
+      expectClose(listOf(linnet.simpleGla(q, k, v, zeros(g.shape), options)), plain, EXACT);
       expectClose(listOf(linnet.gla(q, k, v, zeros(gk.shape), options)), plain);
     });
   });
