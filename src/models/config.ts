@@ -21,6 +21,10 @@ export class Config {
     return this.values[key] !== undefined && this.values[key] !== null;
   }
 
+  is(key: string, value: unknown): boolean {
+    return this.values[key] === value;
+  }
+
   number(key: string, fallback?: number): number {
     const value = this.values[key];
     if (value === 'Infinity' || value === '-Infinity') return Number(value);

@@ -17,8 +17,8 @@ function mixer(weights: Weights, spec: MixerSpec): Mixer {
 }
 
 function norm(weights: Weights, spec: NormSpec): Function {
-  const { type, name, size, eps, weightOffset, bias = type === 'layer' } = spec;
-  const weight = weights.tensor(`${name}.weight`, [size]);
+  const { type, name, otherNames = [], size, eps, weightOffset, bias = type === 'layer' } = spec;
+  const weight = weights.tensor(`${name}.weight`, [size], ...otherNames.map((other) => `${other}.weight`));
   const shift = bias ? weights.tensor(`${name}.bias`, [size]) : undefined;
   return (x) =>
     type === 'rms'

@@ -1,4 +1,4 @@
-import { keep, type Tensor, tensor, tidy, transpose } from '@tensorflow/tfjs-core';
+import { concat, keep, type Tensor, tensor, tidy, transpose } from '@tensorflow/tfjs-core';
 import type { LinearWeights } from '../nn/layers/linear';
 import type { Stored } from './decode';
 import type { Checkpoint } from './safetensors';
@@ -80,8 +80,13 @@ export class Weights {
     return this.prefix === '' ? name : `${this.prefix}.${name}`;
   }
 
-  tensor(name: string, shape: readonly number[]): Parameter {
-    return this.made(name, [{ sources: [{ name, shape }], prepare: ([t]) => t.clone() }]);
+  /** A tensor as it is stored, under its name or the first other one that the checkpoint has. */
+  tensor(name: string, shape: readonly number[], ...otherNames: readonly string[]): Parameter {
+    const recipe = (stored: string) => ({
+      sources: [{ name: stored, shape }],
+      prepare: ([t]: Tensor[]) => t.clone(),
+    });
+    return this.made(name, [name, ...otherNames].map(recipe));
   }
 
   /** A parameter that is made when it is loaded, in the first way whose tensors the checkpoint has. */
@@ -100,11 +105,27 @@ export class Weights {
 
   /** A linear layer from `into` to `out` channels: `name.weight` `[out, into]` and, with `bias`, `name.bias`. */
   linear(name: string, into: number, out: number, bias = false): LinearWeights {
-    const source = { name: `${name}.weight`, shape: [out, into] };
-    const weight = this.made(`${name} transposed`, [
-      { sources: [source], prepare: ([w]) => transpose(w, [1, 0]) },
-    ]);
-    return new LinearParameter(weight, bias ? this.tensor(`${name}.bias`, [out]) : undefined);
+    return this.joined([[name, out]], into, bias);
+  }
+
+  /** Linear layers with one input as one, whose outputs follow each other. */
+  joined(
+    layers: readonly (readonly [name: string, out: number])[],
+    into: number,
+    bias = false,
+  ): LinearWeights {
+    const key = layers.map(([name]) => name).join();
+    const sources = (ending: string, ...more: number[]) =>
+      layers.map(([name, out]) => ({ name: `${name}.${ending}`, shape: [out, ...more] }));
+    const joined = (parts: Tensor[]) => (parts.length === 1 ? parts[0].clone() : concat(parts, 0));
+    const weight = {
+      sources: sources('weight', into),
+      prepare: (w: Tensor[]) => transpose(joined(w), [1, 0]),
+    };
+    return new LinearParameter(
+      this.made(`${key} transposed`, [weight]),
+      bias ? this.made(`${key} bias`, [{ sources: sources('bias'), prepare: joined }]) : undefined,
+    );
   }
 }
 

@@ -14,11 +14,16 @@ export interface RopeSpec {
  *
  * @throws RangeError for a scaling that is none of default, linear, llama3 and yarn
  */
-export function ropeSpec(config: Config, headDim: number, fallback: { theta?: number } = {}): RopeSpec {
+export function ropeSpec(
+  config: Config,
+  headDim: number,
+  fallback: { theta?: number; partial?: number } = {},
+): RopeSpec {
   const given = config.object('rope_parameters') ?? config.object('rope_scaling');
   const number = (key: string) => given?.optional(key) ?? config.optional(key);
   const theta = number('rope_theta') ?? fallback.theta ?? 10000;
-  const rotaryDim = 2 * Math.floor((headDim * (number('partial_rotary_factor') ?? 1)) / 2);
+  const rotaryDim =
+    2 * Math.floor((headDim * (number('partial_rotary_factor') ?? fallback.partial ?? 1)) / 2);
   const type = given?.has('rope_type')
     ? given.string('rope_type')
     : (given?.string('type', 'default') ?? 'default');

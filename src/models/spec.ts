@@ -4,6 +4,8 @@ export interface NormSpec {
   type: 'rms' | 'layer';
   /** Of its weights, within the layer or the model. */
   name: string;
+  /** What some checkpoints call it. */
+  otherNames?: readonly string[];
   size: number;
   eps: number;
   /** Added to the weight. */

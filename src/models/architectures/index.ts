@@ -2,22 +2,39 @@ import type { Config } from '../config';
 import type { ModelSpec } from '../spec';
 import type { Architecture } from './common';
 import { deepseekV3 } from './deepseek';
+import { deltaNet, gatedDeltaNet, kdaNet, olmoHybrid, qwen3Next } from './delta';
 import { gemma2 } from './gemma2';
 import { gptOss } from './gptOss';
+import { jamba } from './jamba';
+import { kimiLinear } from './kimiLinear';
+import { lfm2 } from './lfm2';
 import { llama } from './llama';
+import { falconMamba, mamba } from './mamba';
 import { mixtral, olmoe, qwen3Moe } from './moe';
+import { recurrentGemma } from './recurrentGemma';
 import { rwkv7 } from './rwkv';
 
 /** By the `model_type` of their configs. */
 export const architectures: Readonly<Record<string, Architecture>> = {
   deepseek_v3: deepseekV3,
+  delta_net: deltaNet,
+  falcon_mamba: falconMamba,
+  gated_deltanet: gatedDeltaNet,
   gemma2,
   gpt_oss: gptOss,
+  jamba,
+  kda: kdaNet,
+  kimi_linear: kimiLinear,
+  lfm2,
   llama,
+  mamba,
   mistral: llama,
   mixtral,
+  olmo_hybrid: olmoHybrid,
   olmoe,
   qwen3_moe: qwen3Moe,
+  qwen3_next: qwen3Next,
+  recurrent_gemma: recurrentGemma,
   rwkv7,
 };
 

@@ -1,0 +1,46 @@
+import type { Config } from '../config';
+import type { MixerSpec } from '../mixers';
+import type { MambaSpec } from '../mixers/mamba';
+import type { ModelSpec } from '../spec';
+import { type Architecture, decoder, range, rms } from './common';
+
+/** `auto` is a sixteenth of the size. */
+export function rankOf(config: Config, key: string): number {
+  const auto = !config.has(key) || config.is(key, 'auto');
+  return auto ? Math.ceil(config.number('hidden_size') / 16) : config.number(key);
+}
+
+function mambaSpec(config: Config, norm?: MambaSpec['norm']): MambaSpec {
+  const size = config.number('hidden_size');
+  return {
+    type: 'mamba',
+    size,
+    intermediate: config.optional('intermediate_size') ?? Math.floor(config.number('expand', 2) * size),
+    stateSize: config.number('state_size', 16),
+    rank: rankOf(config, 'time_step_rank'),
+    convolution: { width: config.number('conv_kernel', 4), bias: config.boolean('use_conv_bias', true) },
+    bias: config.boolean('use_bias', false),
+    norm,
+  };
+}
+
+/** Mixers alone, below `backbone`. */
+export function backbone(config: Config, mixer: MixerSpec, tied: boolean): ModelSpec {
+  const [size, eps] = [config.number('hidden_size'), config.number('layer_norm_epsilon', 1e-5)];
+  const layers = range(config.number('num_hidden_layers')).map((i) => ({
+    name: `backbone.layers.${i}`,
+    token: { name: 'mixer', mixer, preNorm: rms('norm', size, eps) },
+  }));
+  return decoder(config, layers, {
+    embedding: { name: 'backbone.embeddings' },
+    norm: rms('backbone.norm_f', size, eps),
+    ...(config.boolean('tie_word_embeddings', tied)
+      ? { head: {}, ignored: [/^lm_head\./] }
+      : { head: { name: 'lm_head' } }),
+  });
+}
+
+export const mamba: Architecture = (config) => backbone(config, mambaSpec(config), true);
+
+export const falconMamba: Architecture = (config) =>
+  backbone(config, mambaSpec(config, { eps: config.number('mixer_rms_eps', 1e-6), weights: false }), true);

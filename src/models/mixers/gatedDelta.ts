@@ -1,0 +1,118 @@
+import { concat, mul, reshape, sigmoid, slice, type Tensor, transpose } from '@tensorflow/tfjs-core';
+import { activations } from '../../nn/layers/activation';
+import { type LinearWeights, linear } from '../../nn/layers/linear';
+import { splitChannels, toHeads } from '../../nn/layers/shape';
+import { gatedDeltaRule, kdaGate } from '../../ops';
+import type { Weights } from '../parameters';
+import { convolution } from './convolution';
+import type { MixerFactory } from './mixer';
+import { type GatedNormSpec, gatedNorm } from './output';
+
+export interface GatedDeltaSpec {
+  type: 'gatedDelta';
+  size: number;
+  keyHeads: number;
+  valueHeads: number;
+  keyDim: number;
+  valueDim: number;
+  /** Width of the convolutions; default none. */
+  convolution?: { width: number; bias?: boolean; names: readonly string[]; together?: string };
+  /** Whether step sizes go up to 2. */
+  negativeEigenvalues?: boolean;
+  /** Projections of their own, `q_proj`, `k_proj`, `v_proj`, `a_proj`, `b_proj`, `g_proj`, or joined ones by key head. */
+  joined?: boolean;
+  output: GatedNormSpec & { name: string };
+}
+
+/** A projection whose rows lie by key head, part after part in each, as one whose parts follow each other. */
+function regrouped(
+  weights: Weights,
+  name: string,
+  size: number,
+  heads: number,
+  parts: readonly number[],
+): LinearWeights {
+  const rows = parts.reduce((a, b) => a + b, 0);
+  const parameter = weights.made(`${name} regrouped`, [
+    {
+      sources: [{ name: `${name}.weight`, shape: [heads * rows, size] }],
+      prepare: ([w]) => {
+        const byHead = reshape(w, [heads, rows, size]);
+        let begin = 0;
+        const separate = parts.map((count) => {
+          begin += count;
+          return reshape(slice(byHead, [0, begin - count, 0], [heads, count, size]), [heads * count, size]);
+        });
+        return transpose(concat(separate, 0), [1, 0]);
+      },
+    },
+  ]);
+  return {
+    get weight() {
+      return parameter.value;
+    },
+  };
+}
+
+/** Gated DeltaNet: convolved queries, keys and values, and a state that decays and is corrected. */
+export const gatedDelta: MixerFactory<GatedDeltaSpec> = (weights, spec) => {
+  const { size, keyHeads, valueHeads, keyDim, valueDim, negativeEigenvalues = false, output } = spec;
+  const [keys, values, group] = [keyHeads * keyDim, valueHeads * valueDim, valueHeads / keyHeads];
+  const gated = output.gate !== undefined;
+  const sizes = [keys, keys, values];
+  const opening = gated ? [values] : [];
+  const qkvz = spec.joined
+    ? regrouped(weights, 'in_proj_qkvz', size, keyHeads, [keyDim, keyDim, group * valueDim, group * valueDim])
+    : weights.joined(
+        ['q_proj', 'k_proj', 'v_proj', 'g_proj']
+          .slice(0, gated ? 4 : 3)
+          .map((name, i) => [name, [...sizes, values][i]]),
+        size,
+      );
+  const ba = spec.joined
+    ? regrouped(weights, 'in_proj_ba', size, keyHeads, [group, group])
+    : weights.joined(
+        [
+          ['b_proj', valueHeads],
+          ['a_proj', valueHeads],
+        ],
+        size,
+      );
+  const conv =
+    spec.convolution &&
+    convolution(weights, {
+      ...spec.convolution,
+      parts: spec.convolution.names.map((name, i, { length }) => [
+        name,
+        length === 1 ? 2 * keys + values : sizes[i],
+      ]),
+      activation: 'silu',
+    });
+  const aLog = weights.tensor('A_log', [valueHeads]);
+  const dtBias = weights.tensor('dt_bias', [valueHeads]);
+  const norm = gatedNorm(weights, valueDim, output);
+  const project = weights.linear(output.name, values, size);
+
+  return (x, { state }) => {
+    const [qkv, z] = splitChannels(linear(x, qkvz), [2 * keys + values, ...opening]);
+    const mixed = conv === undefined ? activations.silu(qkv) : conv(qkv, state);
+    const [q, k, v] = splitChannels(mixed, sizes);
+    const [b, a] = splitChannels(linear(x, ba), [valueHeads, valueHeads]);
+    const rate = kdaGate(reshape(a, [...a.shape, 1]) as Tensor, aLog.value, dtBias.value);
+    const { output: read, finalState } = gatedDeltaRule(
+      toHeads(q, keyDim),
+      toHeads(k, keyDim),
+      toHeads(v, valueDim),
+      reshape(rate, a.shape),
+      negativeEigenvalues ? mul(2, sigmoid(b)) : b,
+      {
+        useQkL2norm: true,
+        betaSigmoid: !negativeEigenvalues,
+        initialState: state.get('state'),
+        outputFinalState: true,
+      },
+    );
+    state.set('state', finalState);
+    return linear(norm(read, z), project);
+  };
+};
