@@ -3,6 +3,12 @@ import { defineConfig } from 'vitest/config';
 /** `npm test` runs the default suite; `npm run test:slow` (SLOW=1) the exhaustive one. */
 const kind = process.env.SLOW === '1' ? 'slow' : 'test';
 
+/** Tests that set linnet up in a way of their own have a folder and a setup file. */
+const own = (name: string) => ({
+  extends: true as const,
+  test: { name, include: [`test/${name}/**/*.${kind}.ts`], setupFiles: [`test/${name}/setup.ts`] },
+});
+
 export default defineConfig({
   test: {
     testTimeout: 60_000,
@@ -11,20 +17,14 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: 'one thread',
+          name: 'ops',
           include: [`test/**/*.${kind}.ts`],
-          exclude: ['test/threads/**'],
+          exclude: ['test/threads/**', 'test/relaxed/**'],
           setupFiles: ['test/setup.ts'],
         },
       },
-      {
-        extends: true,
-        test: {
-          name: 'threads',
-          include: [`test/threads/**/*.${kind}.ts`],
-          setupFiles: ['test/threads/setup.ts'],
-        },
-      },
+      own('threads'),
+      own('relaxed'),
     ],
   },
 });

@@ -1,0 +1,5 @@
+import { ready } from '../../src/index';
+import { allowRelaxedSimd } from './allow';
+
+allowRelaxedSimd();
+await ready({ simd: 'simd' });
