@@ -7,7 +7,7 @@ import {
  * FlashAttention-2 order. The rows of a KV head are numbered query * group + head, so that all its query heads share
  * each packed block of keys and values. A work item is (batch, KV head, block of `rowsPerItem` rows).
  *
- * workspace: tiles, K [KEYS][D], V [KEYS][pitchV], S [KEYS + 1][8]
+ * workspace: tiles, K [KEYS][D], V [KEYS][pitchV], S [KEYS][8]
  */
 export function attentionForward(
   q: usize, k: usize, v: usize, output: usize, lse: usize, ranges: usize, sink: usize, modifiers: usize,
@@ -18,7 +18,7 @@ export function attentionForward(
   const modified = modifies(mods);
   const group = Hq / Hkv, rows = Tq * group;
   const blocks = (rows + rowsPerItem - 1) / rowsPerItem;
-  const pitchV = (Dv + 7) & ~7;
+  const pitchV = (Dv + 7) & ~7, pitch = <usize>pitchV << 2;
   const size = tileBytes(D, pitchV);
   const K = workspace + <usize>(rowsPerItem >> 3) * size;
   const V = K + (<usize>(KEYS * D) << 2);
@@ -52,19 +52,9 @@ export function attentionForward(
     for (let first = itemLo; first < itemHi; first += KEYS) {
       const keys = min(KEYS, itemHi - first), keys4 = (keys + 3) & ~3;
       const source = <usize>(b * Tk + first);
-      let keyRows = k + source * rowK + <usize>kv * rowD, keyPitch = rowK;
-      let valueRows = v + source * rowV + <usize>kv * rowDv, valuePitch = rowV;
-      let irregular = false;
-      // a single tile (decode) reads a whole block once, so copying it first would only cost
-      if (!(rowCount <= 8 && keys == keys4 && pitchV == Dv && !modified && coversBlock(workspace, rowCount, first, keys))) {
-        packRows(keyRows, rowK, K, keys, D, D);
-        memory.fill(K + <usize>keys * rowD, 0, <usize>(keys4 - keys) * rowD);
-        irregular = packRows(valueRows, rowV, V, keys, Dv, pitchV);
-        keyRows = K;
-        keyPitch = rowD;
-        valueRows = V;
-        valuePitch = <usize>pitchV << 2;
-      }
+      packRows(k + source * rowK + <usize>kv * rowD, rowK, K, keys, D, D);
+      memory.fill(K + <usize>keys * rowD, 0, <usize>(keys4 - keys) * rowD);
+      const irregular = packRows(v + source * rowV + <usize>kv * rowDv, rowV, V, keys, Dv, pitchV);
 
       for (let tile = workspace, r = firstRow; tile < endTile; tile += size, r += 8) {
         const bounds = rangesOf(tile);
@@ -78,17 +68,18 @@ export function attentionForward(
           fullLo = max(fullLo, l);
           fullHi = min(fullHi, u);
         }
-        if (first >= hi || first + keys <= lo) continue;
-
-        scoreTile(tile, keyRows, keyPitch, keys4, D, S);
-        if (modified) {
-          modifyTile(mods, S, r, rows, group, kv, b, first, keys, ranges, Tq, Tk, Hq);
-        }
-        const partial = first < fullLo || first + keys > fullHi;
-        if (partial) applyRanges(S, 32, bounds, bounds + 32, first, keys);
-        softmaxTile(tile, S, keys, D, pitchV);
-        if (irregular && (partial || modified)) accumulateVisible(tile, S, keys, valueRows, valuePitch, D, pitchV);
-        else accumulateTile(tile, S, keys, valueRows, valuePitch, D, pitchV);
+        // the keys of the block that any of the eight rows sees, from a multiple of 4
+        const from = max(0, lo - first) & ~3, n = min(keys, hi - first) - from;
+        if (n <= 0) continue;
+        const start = first + from;
+        const values = V + <usize>from * pitch;
+        scoreTile(tile, K + <usize>from * rowD, rowD, (n + 3) & ~3, D, S);
+        if (modified) modifyTile(mods, S, r, rows, group, kv, b, start, n, ranges, Tq, Tk, Hq);
+        const partial = start < fullLo || start + n > fullHi;
+        if (partial) applyRanges(S, 32, bounds, bounds + 32, start, n);
+        softmaxTile(tile, S, n, D, pitchV);
+        if (irregular && (partial || modified)) accumulateVisible(tile, S, n, values, pitch, D, pitchV);
+        else accumulateTile(tile, S, n, values, pitch, D, pitchV);
       }
     }
 
@@ -101,15 +92,6 @@ export function attentionForward(
       }
     }
   }
-}
-
-/** Whether every row of the first tile sees all keys of the block. */
-function coversBlock(tile: usize, rows: i32, first: i32, keys: i32): bool {
-  for (let lane = 0; lane < rows; lane++) {
-    const at = rangesOf(tile) + (<usize>lane << 2);
-    if (load<i32>(at) > first || load<i32>(at, 32) < first + keys) return false;
-  }
-  return true;
 }
 
 /** Applies everything but ranges to a score tile and puts it in units of log 2. */

@@ -1,2 +1,3 @@
 export { attentionForward } from './forward';
 export { attentionBackward } from './backward';
+export { attentionDecode, attentionMerge } from './decode';

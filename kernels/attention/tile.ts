@@ -7,7 +7,7 @@ import { finiteMax, KEYS, LN2, log, LOG2E, rescale } from './score';
 // A row is one query of one head and lies in one lane. Scores are in units of log 2.
 //
 // A tile is one stretch of memory: max [8], sum [8], key ranges lo [8] and hi [8], Q^T [D][8], O [8][pitchV].
-// The score tile S is [KEYS + 1][8]; after softmaxTile it is the left operand of the product with V.
+// The score tile S is [KEYS][8]; after softmaxTile it is the left operand of the product with V.
 
 const HEAD: usize = 128;
 
@@ -44,9 +44,25 @@ export function resetTile(tile: usize, D: i32, pitchV: i32): void {
 // @ts-ignore: decorator
 @inline
 export function packQuery(tile: usize, lane: i32, row: usize, D: i32, factor: f32): void {
-  const to = tile + HEAD + (<usize>lane << 2);
-  if (row) for (let d = 0; d < D; d++) store<f32>(to + (<usize>d << 5), load<f32>(row + (<usize>d << 2)) * factor);
-  else for (let d = 0; d < D; d++) store<f32>(to + (<usize>d << 5), 0);
+  let to = tile + HEAD + (<usize>lane << 2), from = row, d = 0;
+  if (!row) {
+    for (; d < D; d++) store<f32>(to + (<usize>d << 5), 0);
+    return;
+  }
+  for (; d + 4 <= D; d += 4) {
+    const x = f32x4.mul(v128.load(from), f32x4.splat(factor));
+    v128.store32_lane(to, x, 0);
+    v128.store32_lane(to, x, 1, 32);
+    v128.store32_lane(to, x, 2, 64);
+    v128.store32_lane(to, x, 3, 96);
+    from += 16;
+    to += 128;
+  }
+  for (; d < D; d++) {
+    store<f32>(to, load<f32>(from) * factor);
+    from += 4;
+    to += 32;
+  }
 }
 
 /** S [keys][8] = K Q^T for a multiple of 4 keys. */
@@ -58,48 +74,60 @@ export function scoreTile(tile: usize, K: usize, pitchK: usize, keys: i32, D: i3
   }
 }
 
+/** In place 2^(x - base) over a multiple of 4 rows of four lanes, 32 bytes apart, four in flight; returns the sums. */
+// @ts-ignore: decorator
+@inline
+function exponentials(S: usize, keys: i32, base: v128): v128 {
+  let sum = f32x4.splat(0);
+  let p = S;
+  for (let j = keys; j > 0; j -= 4) {
+    const x0 = exp2(f32x4.sub(v128.load(p), base)), x1 = exp2(f32x4.sub(v128.load(p, 32), base));
+    const x2 = exp2(f32x4.sub(v128.load(p, 64), base)), x3 = exp2(f32x4.sub(v128.load(p, 96), base));
+    v128.store(p, x0); v128.store(p, x1, 32); v128.store(p, x2, 64); v128.store(p, x3, 96);
+    sum = f32x4.add(f32x4.add(f32x4.add(sum, x0), f32x4.add(x1, x2)), x3);
+    p += 128;
+  }
+  return sum;
+}
+
 /** In place S = 2^(S - max) with the running maximum; adds to the sums, and scales what was before when the maximum moved. */
 // @ts-ignore: decorator
 @inline
 export function softmaxTile(tile: usize, S: usize, keys: i32, D: i32, pitchV: i32): void {
-  const old0 = v128.load(tile), old1 = v128.load(tile, 16);
-  let m0 = old0, m1 = old1;
-  for (let j = 0; j < keys; j++) {
-    const p = S + (<usize>j << 5);
-    m0 = f32x4.pmax(m0, v128.load(p));
-    m1 = f32x4.pmax(m1, v128.load(p, 16));
+  softmaxLanes(tile, S, keys, outputsOf(tile, D), pitchV);
+  softmaxLanes(tile + 16, S + 16, keys, outputsOf(tile, D) + (<usize>pitchV << 4), pitchV);
+}
+
+/** The same for four lanes: max [4], 32 bytes later sum [4], S [keys][4] in rows 32 bytes apart, O [4][pitchV]. */
+export function softmaxLanes(state: usize, S: usize, keys: i32, O: usize, pitchV: i32): void {
+  const keys4 = (keys + 3) & ~3;
+  for (let j = keys; j < keys4; j++) v128.store(S + (<usize>j << 5), f32x4.splat(-Infinity));
+  const old = v128.load(state);
+  let m = old;
+  for (let p = S, end = S + (<usize>keys4 << 5); p < end; p += 128) {
+    const m0 = f32x4.pmax(v128.load(p), v128.load(p, 32)), m1 = f32x4.pmax(v128.load(p, 64), v128.load(p, 96));
+    m = f32x4.pmax(m, f32x4.pmax(m0, m1));
   }
-  v128.store(tile, m0);
-  v128.store(tile, m1, 16);
-  const base0 = finiteMax(m0), base1 = finiteMax(m1);
-  let sum0 = f32x4.splat(0), sum1 = f32x4.splat(0);
-  for (let j = 0; j < keys; j++) {
-    const p = S + (<usize>j << 5);
-    const p0 = exp2(f32x4.sub(v128.load(p), base0)), p1 = exp2(f32x4.sub(v128.load(p, 16), base1));
-    sum0 = f32x4.add(sum0, p0);
-    sum1 = f32x4.add(sum1, p1);
-    v128.store(p, p0);
-    v128.store(p, p1, 16);
+  v128.store(state, m);
+  const base = finiteMax(m);
+  const sum = exponentials(S, keys4, base);
+  let l = v128.load(state, 32);
+  if (v128.any_true(f32x4.ne(m, old))) {
+    const a = rescale(old, base);
+    l = f32x4.mul(l, a);
+    scaleRow(O, pitchV, f32x4.splat(f32x4.extract_lane(a, 0)));
+    scaleRow(O + (<usize>pitchV << 2), pitchV, f32x4.splat(f32x4.extract_lane(a, 1)));
+    scaleRow(O + (<usize>pitchV << 3), pitchV, f32x4.splat(f32x4.extract_lane(a, 2)));
+    scaleRow(O + <usize>pitchV * 12, pitchV, f32x4.splat(f32x4.extract_lane(a, 3)));
   }
-  let l0 = v128.load(tile, 32), l1 = v128.load(tile, 48);
-  if (v128.any_true(v128.or(f32x4.ne(m0, old0), f32x4.ne(m1, old1)))) {
-    const a0 = rescale(old0, base0), a1 = rescale(old1, base1);
-    l0 = f32x4.mul(l0, a0);
-    l1 = f32x4.mul(l1, a1);
-    const alpha = S + (<usize>KEYS << 5);
-    v128.store(alpha, a0);
-    v128.store(alpha, a1, 16);
-    let o = outputsOf(tile, D);
-    for (let lane = 0; lane < 8; lane++) {
-      const a = v128.load32_splat(alpha + (<usize>lane << 2));
-      for (let d = 0; d < pitchV; d += 4) {
-        v128.store(o, f32x4.mul(v128.load(o), a));
-        o += 16;
-      }
-    }
+  v128.store(state, f32x4.add(l, sum), 32);
+}
+
+function scaleRow(row: usize, n: i32, by: v128): void {
+  for (let d = 0; d < n; d += 4) {
+    const p = row + (<usize>d << 2);
+    v128.store(p, f32x4.mul(v128.load(p), by));
   }
-  v128.store(tile, f32x4.add(l0, sum0), 32);
-  v128.store(tile, f32x4.add(l1, sum1), 48);
 }
 
 /** O [8][pitchV] += S^T V */
@@ -139,7 +167,7 @@ export function finishRow(
   const at = tile + (<usize>lane << 2);
   let m = load<f32>(at), l = load<f32>(at, 32);
   let weight: f32 = 1;
-  if (sink) {
+  if (sink && load<f32>(sink) != -Infinity) {
     const logit = load<f32>(sink) * LOG2E;
     const top = max<f32>(m, logit);
     weight = m == -Infinity ? 0 : f32x4.extract_lane(exp2(f32x4.splat(m - top)), 0);
@@ -149,9 +177,15 @@ export function finishRow(
   const empty = l == 0;
   store<f32>(lse, empty ? <f32>-Infinity : m * LN2 + f32x4.extract_lane(log(f32x4.splat(l)), 0));
   const inverse: f32 = empty ? 0 : weight / l;
-  const row = outputsOf(tile, D) + (<usize>(lane * pitchV) << 2);
-  for (let d = 0; d < Dv; d++) {
-    const p = <usize>d << 2;
-    store<f32>(output + p, load<f32>(row + p) * inverse);
+  let from = outputsOf(tile, D) + (<usize>(lane * pitchV) << 2), to = output, d = 0;
+  for (; d + 4 <= Dv; d += 4) {
+    v128.store(to, f32x4.mul(v128.load(from), f32x4.splat(inverse)));
+    from += 16;
+    to += 16;
+  }
+  for (; d < Dv; d++) {
+    store<f32>(to, load<f32>(from) * inverse);
+    from += 4;
+    to += 4;
   }
 }

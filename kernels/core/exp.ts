@@ -1,10 +1,11 @@
 // 2^x and e^x on four lanes: x = n + f with n integer and |f| <= 1/2, a degree-6 minimax polynomial in f
 // (relative error 2e-9, so the result is within 2 ULP), and n added to the exponent bits.
-// Results below the smallest normal number are flushed to zero; NaN stays NaN.
+// Results too small for a normal number are 0 (exp2: or subnormal); NaN stays NaN.
 
 /** 1.5 * 2^23: adding it rounds to the nearest integer and leaves that integer in the low mantissa bits. */
 const ROUND: f32 = 12582912.0;
 const MIN_EXP2: f32 = -126.0;
+const ZERO_EXP2: f32 = -127.0;
 const MIN_EXP: f32 = -87.33654;
 const MAX_EXP: f32 = 88.72283;
 
@@ -15,7 +16,7 @@ export function fma(a: v128, b: v128, c: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
-/** 2^x for x in [-126, 127]. */
+/** 2^x for x in [-127, 127]; 0 at -127, where the exponent bits of 1.0 cancel. */
 // @ts-ignore: decorator
 @inline
 function power(x: v128): v128 {
@@ -30,12 +31,11 @@ function power(x: v128): v128 {
   return i32x4.add(p, i32x4.shl(shifted, 23));
 }
 
-/** 2^x for x <= 127. */
+/** 2^x for x <= 127; 0 up to -127. */
 // @ts-ignore: decorator
 @inline
 export function exp2(x: v128): v128 {
-  const scaled = power(f32x4.pmax(x, f32x4.splat(MIN_EXP2)));
-  return v128.andnot(scaled, f32x4.lt(x, f32x4.splat(MIN_EXP2)));
+  return power(f32x4.pmax(x, f32x4.splat(ZERO_EXP2)));
 }
 
 /** 2^x for any x, held to [-126, 127]; NaN for NaN. Never 0 or Infinity: for decays, whose exponents are at most 0. */

@@ -59,6 +59,8 @@ const NAME = 'scaledDotProductAttention';
 /** Rows (query, head) that share the packing of a key block: 256 hold Q and O in 128 KiB at D = 64. */
 const ROWS_PER_ITEM = 256;
 const KEYS = 64;
+/** Keys of one work item when a single query reads a cache. */
+const SPLIT = 512;
 const BACKWARD_ROWS = 32;
 
 const ceil8 = (n: number) => Math.ceil(n / 8) * 8;
@@ -111,8 +113,19 @@ export const attentionOp = defineAttentionOp<AttentionInput, AttentionAttrs>({
     const { input, output, attrs, workspace, launch } = call;
     const { B, Tq, Hq, D, Tk, Hkv, Dv, group } = sizesOf(call.shape);
     const { ranges, modifiers } = describe(call);
+    const { mask, bias, alibiSlopes, cumulativeGate } = call.shape;
+    const modified = mask || bias || alibiSlopes || cumulativeGate || attrs.softcap > 0;
+    if (Tq === 1 && Tk > 0 && !modified && D % 4 === 0 && Dv % 8 === 0) {
+      const splits = Math.ceil(Tk / SPLIT);
+      const parts = call.scratch(B * Hkv * splits * Math.ceil(group / 8) * (128 + 32 * Dv));
+      // biome-ignore format: one argument list per line of the entry point
+      launch('attentionDecode', B * Hkv * splits,
+        input.q, input.k, input.v, ranges, parts, Tk, Hq, Hkv, D, Dv, attrs.scale, SPLIT, workspace(4 * KEYS * 8));
+      launch('attentionMerge', B * Hkv, parts, output[0], output[1], input.sink, Tk, Hq, Hkv, Dv, SPLIT);
+      return;
+    }
     const rows = Math.min(ROWS_PER_ITEM, ceil8(Tq * group));
-    const floats = rows * (D + ceil8(Dv) + 4) + KEYS * (D + ceil8(Dv)) + (KEYS + 1) * 8;
+    const floats = rows * (D + ceil8(Dv) + 4) + KEYS * (D + ceil8(Dv) + 8);
     // biome-ignore format: one argument list per line of the entry point
     launch('attentionForward', B * Hkv * Math.ceil((Tq * group) / rows),
       input.q, input.k, input.v, output[0], output[1], ranges, input.sink, modifiers,

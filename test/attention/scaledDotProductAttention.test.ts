@@ -93,6 +93,33 @@ describe('any shape', () => {
   });
 });
 
+describe('one query over a cache', () => {
+  it.each([
+    [1, 1, 1, 1, 4, 8, {}],
+    [2, 3, 2, 3, 8, 8, { isCausal: true }],
+    [1, 1030, 2, 4, 16, 24, {}],
+    [1, 1537, 1, 11, 8, 16, { isCausal: true, window: 700 }],
+    [2, 700, 2, 2, 12, 8, { kvLengths: [0, 699] }],
+    [1, 600, 1, 5, 6, 7, {}],
+  ])('B = %d, Tk = %d, Hkv = %d, group %d, D = %d, Dv = %d, %o', (B, Tk, Hkv, group, D, Dv, options) => {
+    tidy(() => {
+      const Hq = Hkv * group;
+      const { q, k, v, sink } = drawInputs({
+        q: { shape: [B, 1, Hq, D] },
+        k: { shape: [B, Tk, Hkv, D] },
+        v: { shape: [B, Tk, Hkv, Dv] },
+        sink: { shape: [Hq] },
+      });
+      for (const given of [undefined, sink]) {
+        const all = { ...options, sink: given, returnLse: true } as const;
+        const [actual, expected] = [attend(q, k, v, all), reference.scaledDotProductAttention(q, k, v, all)];
+        expectClose(actual.output, expected.output, SOFTMAX_ATTENTION.r);
+        expectClose(actual.lse, expected.lse, SOFTMAX_ATTENTION.r);
+      }
+    });
+  });
+});
+
 describe('equals naive softmax attention', () => {
   it('without options, with a window as long as the sequence, a full mask and a bias of zeros', () => {
     tidy(() => {

@@ -1,0 +1,138 @@
+import { columnTile } from '../core/tile';
+import { sumLanes4 } from '../core/reduce';
+import { fma } from '../core/exp';
+import { finiteMax, KEYS, LOG2E, rescale } from './score';
+import { finishRow, outputsOf, resetTile, softmaxLanes, tileBytes } from './tile';
+
+/** Keys whose values are used up before the next are touched, so that their cache lines are read once. */
+const STEP: i32 = 16;
+
+/**
+ * One query over a long cache: keys and values are read in place, once for all query heads of a KV head. A work item
+ * is (batch, KV head, split of `split` keys) and leaves max, sum and O of its keys in `parts`, tiles without queries.
+ * D must be a multiple of 4, Dv of 8.
+ *
+ * workspace: S [KEYS][8], of which four lanes are used
+ */
+export function attentionDecode(
+  q: usize, k: usize, v: usize, ranges: usize, parts: usize, Tk: i32, Hq: i32, Hkv: i32, D: i32, Dv: i32, scale: f32,
+  split: i32, workspace: usize, begin: i32, end: i32,
+): void {
+  const group = Hq / Hkv, tiles = (group + 7) >> 3, splits = (Tk + split - 1) / split;
+  const size = tileBytes(0, Dv);
+  const S = workspace, rowD = <usize>D << 2, rowDv = <usize>Dv << 2, rowK = <usize>Hkv * rowD, rowV = <usize>Hkv * rowDv;
+  for (let item = begin; item < end; item++) {
+    const bh = item / splits, b = bh / Hkv, kv = bh % Hkv;
+    const range = ranges + <usize>b * 12, from = item % splits * split;
+    const lo = max(load<i32>(range), from), hi = min(load<i32>(range, 4), from + split);
+    const own = parts + <usize>(item * tiles) * size;
+    for (let t = 0; t < tiles; t++) resetTile(own + <usize>t * size, 0, Dv);
+    for (let first = lo; first < hi; first += KEYS) {
+      const keys = min(KEYS, hi - first), at = <usize>(b * Tk + first);
+      const K = k + at * rowK + <usize>kv * rowD, V = v + at * rowV + <usize>kv * rowDv;
+      store<i32>(S, touch(K, rowK, rowD, keys) + touch(V, rowV, rowDv, keys));
+      for (let head = 0; head < group; head += 4) {
+        const tile = own + <usize>(head >> 3) * size, half = <usize>(head & 4);
+        const O = outputsOf(tile, 0) + half * rowDv;
+        const Q = q + <usize>(b * Hq + kv * group + head) * rowD;
+        dotTile(Q, min(4, group - head), K, rowK, keys, D, scale * LOG2E, S);
+        softmaxLanes(tile + (half << 2), S, keys, O, Dv);
+        for (let j = 0; j < keys; j += STEP) {
+          const n = min(STEP, keys - j), values = V + <usize>j * rowV;
+          for (let d = 0; d < Dv; d += 8) {
+            const column = <usize>d << 2;
+            columnTile(S + (<usize>j << 5), 32, values + column, rowV, n, O + column, rowDv, true); // [4][n] x [n][8]
+          }
+        }
+      }
+    }
+  }
+}
+
+/** Reads a word of every cache line of the rows, as many at once as the processor can, before they are used in slower ways. */
+function touch(rows: usize, pitch: usize, bytes: usize, n: i32): i32 {
+  let sum = 0;
+  for (let r = 0; r < n; r++) {
+    const end = rows + bytes;
+    for (let p = rows; p < end; p += 64) sum += load<i32>(p);
+    rows += pitch;
+  }
+  return sum;
+}
+
+/** S [keys][lanes 0..3] = scale K Q^T for up to 4 queries, rows of D floats, by dot products along D. */
+// @ts-ignore: decorator
+@inline
+function dotTile(Q: usize, queries: i32, K: usize, rowK: usize, keys: i32, D: i32, scale: f32, S: usize): void {
+  const rowD = <usize>D << 2, factor = f32x4.splat(scale);
+  // lanes without a query repeat the last one
+  const Q1 = Q + rowD * <usize>min(1, queries - 1), Q2 = Q + rowD * <usize>min(2, queries - 1);
+  const Q3 = Q + rowD * <usize>min(3, queries - 1);
+  for (let j = 0; j < keys; j += 2) {
+    let a0 = f32x4.splat(0), a1 = f32x4.splat(0), a2 = f32x4.splat(0), a3 = f32x4.splat(0);
+    let b0 = f32x4.splat(0), b1 = f32x4.splat(0), b2 = f32x4.splat(0), b3 = f32x4.splat(0);
+    let ka = K + <usize>j * rowK, kb = K + <usize>min(j + 1, keys - 1) * rowK;
+    let q0 = Q, q1 = Q1, q2 = Q2, q3 = Q3;
+    for (let d = D; d > 0; d -= 4) {
+      const x = v128.load(ka), y = v128.load(kb);
+      let z = v128.load(q0);
+      a0 = fma(x, z, a0); b0 = fma(y, z, b0);
+      z = v128.load(q1);
+      a1 = fma(x, z, a1); b1 = fma(y, z, b1);
+      z = v128.load(q2);
+      a2 = fma(x, z, a2); b2 = fma(y, z, b2);
+      z = v128.load(q3);
+      a3 = fma(x, z, a3); b3 = fma(y, z, b3);
+      ka += 16; kb += 16; q0 += 16; q1 += 16; q2 += 16; q3 += 16;
+    }
+    const p = S + (<usize>j << 5);
+    v128.store(p, f32x4.mul(sumLanes4(a0, a1, a2, a3), factor));
+    v128.store(p, f32x4.mul(sumLanes4(b0, b1, b2, b3), factor), 32);
+  }
+}
+
+/** Output and lse of all rows from the parts; a work item is (batch, KV head), which it merges into its first part. */
+export function attentionMerge(
+  parts: usize, output: usize, lse: usize, sink: usize, Tk: i32, Hq: i32, Hkv: i32, Dv: i32, split: i32,
+  begin: i32, end: i32,
+): void {
+  const group = Hq / Hkv, tiles = (group + 7) >> 3, splits = (Tk + split - 1) / split;
+  const size = tileBytes(0, Dv);
+  for (let item = begin; item < end; item++) {
+    const firstHead = item % Hkv * group, firstRow = item / Hkv * Hq + firstHead;
+    for (let t = 0; t < tiles; t++) {
+      const tile = parts + <usize>(item * splits * tiles + t) * size;
+      for (let s = 1; s < splits; s++) {
+        const part = tile + <usize>(s * tiles) * size;
+        mergeLanes(tile, part, outputsOf(tile, 0), outputsOf(part, 0), Dv);
+        mergeLanes(tile + 16, part + 16, outputsOf(tile, 0) + (<usize>Dv << 4), outputsOf(part, 0) + (<usize>Dv << 4), Dv);
+      }
+      for (let lane = 0; lane < min(8, group - (t << 3)); lane++) {
+        const h = (t << 3) + lane, row = <usize>(firstRow + h);
+        finishRow(
+          tile, lane, 0, Dv, Dv, sink ? sink + (<usize>(firstHead + h) << 2) : 0, output + row * (<usize>Dv << 2),
+          lse + (row << 2),
+        );
+      }
+    }
+  }
+}
+
+/** Adds what four lanes of another part saw, O [4][Dv]; the weights of both go where its max and sum were. */
+function mergeLanes(to: usize, from: usize, O: usize, other: usize, Dv: i32): void {
+  const m0 = v128.load(to), m1 = v128.load(from), m = f32x4.pmax(m0, m1), base = finiteMax(m);
+  const w0 = rescale(m0, base), w1 = rescale(m1, base);
+  v128.store(to, m);
+  v128.store(to, f32x4.add(f32x4.mul(v128.load(to, 32), w0), f32x4.mul(v128.load(from, 32), w1)), 32);
+  v128.store(from, w0);
+  v128.store(from, w1, 32);
+  let o = O, x = other;
+  for (let lane: usize = 0; lane < 16; lane += 4) {
+    const a = v128.load32_splat(from + lane), b = v128.load32_splat(from + lane, 32);
+    for (let d = 0; d < Dv; d += 4) {
+      v128.store(o, f32x4.add(f32x4.mul(v128.load(o), a), f32x4.mul(v128.load(x), b)));
+      o += 16;
+      x += 16;
+    }
+  }
+}
