@@ -17,6 +17,7 @@ export const {
   dplrDeltaRule,
   expertChoiceRouting,
   flexAttention,
+  forgettingAttention,
   gatedDeltaProduct,
   gatedDeltaRule,
   gatedOjaRule,

@@ -1,7 +1,9 @@
 import { exp2 } from '../core/exp';
+import { dot } from '../core/reduce';
 import { columnTile, rowTile } from '../core/tile';
 import { transpose4 } from '../core/transpose';
-import { applyRanges, capped, KEYS, LOG2E, Modifiers, modifies, modifyScore, packRows } from './score';
+import { biasOf, describeRow, Modifiers, modifies, modifyTile, ownPosition, TABLE } from './modifiers';
+import { applyRanges, KEYS, LOG2E, packRows } from './score';
 
 /** Rows of a tile: 8 lanes times 4, so that the products with dO and Q run over 32 rows. */
 const ROWS: i32 = 32;
@@ -10,25 +12,30 @@ const PITCH: usize = 128;
 /**
  * FlashAttention-2 backward: the scores are computed again and P = exp(score - lse), so nothing T x T is kept.
  * With delta = sum(dO * O) - dlse: dS = P (dO V^T - delta), dV = P^T dO, dK = scale dS^T Q, dQ = scale dS K.
- * A work item is (batch, KV head); its rows are numbered query * group + head as in the forward pass.
+ * The rows of a KV head are numbered query * group + head as in the forward pass. A work item is (batch, KV head,
+ * split of `splitRows` rows), counted from `firstItem`; dq is its own, the others are parts that are summed later:
+ * dk and dv [splits][B, Tk, Hkv, D], dsink [items][group], dgate [items][Tk][group], the gradient of the gates' sums.
+ * Only items that share no element of a broadcast dbias may run at once. With dq = 0 dbias is all there is.
  *
- * scratch: dQ [rows][pitch], delta and lse [rows], K, dK [KEYS][pitch], V, dV [KEYS][pitchV],
- *          Q^T [4][D][8], dO^T [4][Dv][8], scale Q [32][pitch], dO [32][pitchV], P and dS [KEYS][32], ranges [2][8],
- *          derivative of the softcap [KEYS][32]
+ * workspace: dQ [rows][pitch], delta and lse [rows], tables [rows / 8], K, dK [KEYS][pitch], V, dV [KEYS][pitchV],
+ *            Q^T [4][D][8], dO^T [4][Dv][8], scale Q [32][pitch], dO [32][pitchV], P and dS [KEYS][32],
+ *            derivative of the softcap [KEYS][32]
  */
 export function attentionBackward(
   q: usize, k: usize, v: usize, output: usize, lse: usize, dOutput: usize, dLse: usize, ranges: usize,
   sink: usize, modifiers: usize, dq: usize, dk: usize, dv: usize, dbias: usize, dsink: usize, dgate: usize,
-  Tq: i32, Tk: i32, Hq: i32, Hkv: i32, D: i32, Dv: i32, scale: f32, scratch: usize, begin: i32, end: i32,
+  B: i32, Tq: i32, Tk: i32, Hq: i32, Hkv: i32, D: i32, Dv: i32, scale: f32, splitRows: i32, firstItem: i32,
+  workspace: usize, begin: i32, end: i32,
 ): void {
   const mods = changetype<Modifiers>(modifiers);
   const modified = modifies(mods);
-  const group = Hq / Hkv, rows = Tq * group, rows32 = (rows + 31) & ~31;
+  const group = Hq / Hkv, rows = Tq * group, splits = (rows + splitRows - 1) / splitRows;
   const pitch = (D + 7) & ~7, pitchV = (Dv + 7) & ~7;
-  const DQ = scratch;
-  const DELTA = DQ + (<usize>(rows32 * pitch) << 2);
-  const LSE = DELTA + (<usize>rows32 << 2);
-  const K = LSE + (<usize>rows32 << 2);
+  const DQ = workspace;
+  const DELTA = DQ + (<usize>(splitRows * pitch) << 2);
+  const LSE = DELTA + (<usize>splitRows << 2);
+  const tables = LSE + (<usize>splitRows << 2);
+  const K = tables + <usize>(splitRows >> 3) * TABLE;
   const DK = K + (<usize>(KEYS * pitch) << 2);
   const V = DK + (<usize>(KEYS * pitch) << 2);
   const DV = V + (<usize>(KEYS * pitchV) << 2);
@@ -38,34 +45,41 @@ export function attentionBackward(
   const DO = Q + (<usize>(ROWS * pitch) << 2);
   const P = DO + (<usize>(ROWS * pitchV) << 2);
   const DS = P + <usize>KEYS * PITCH;
-  const R = DS + <usize>KEYS * PITCH;
-  const F = R + 64;
+  const F = DS + <usize>KEYS * PITCH;
   const rowD = <usize>D << 2, rowDv = <usize>Dv << 2, row = <usize>pitch << 2, rowV = <usize>pitchV << 2;
   const strideK = <usize>Hkv * rowD, strideV = <usize>Hkv * rowDv;
 
-  for (let item = begin; item < end; item++) {
-    const b = item / Hkv, kv = item % Hkv;
-    memory.fill(DQ, 0, <usize>rows32 * row);
-    memory.fill(DELTA, 0, <usize>rows32 << 3); // rows past the last one, and LSE behind it
-    for (let r = 0; r < rows; r++) {
-      const h = kv * group + r % group, at = <usize>((b * Tq + r / group) * Hq + h);
-      const logsum = load<f32>(lse + (at << 2));
+  for (let item = firstItem + begin; item < firstItem + end; item++) {
+    const split = item % splits, bh = item / splits, b = bh / Hkv, kv = bh % Hkv;
+    const start = split * splitRows, count = min(splitRows, rows - start), count32 = (count + 31) & ~31;
+    const dsinkPart = dsink ? dsink + (<usize>(item * group) << 2) : 0;
+    const dgatePart = dgate ? dgate + (<usize>(item * Tk * group) << 2) : 0;
+    if (dsinkPart) memory.fill(dsinkPart, 0, <usize>group << 2);
+    if (dgatePart) memory.fill(dgatePart, 0, <usize>(Tk * group) << 2);
+    memory.fill(DQ, 0, <usize>count32 * row);
+    for (let r = 0; r < count32; r++) {
+      const index = min(start + r, rows - 1), i = index / group, hg = index % group, h = kv * group + hg;
+      const table = tables + <usize>(r >> 3) * TABLE + (<usize>(r & 7) << 2);
+      describeRow(table, mods, ranges + <usize>(b * Tq + i) * 12, b, i, h, Tk, Hq);
+      const at = <usize>((b * Tq + i) * Hq + h);
+      let logsum = load<f32>(lse + (at << 2));
       let delta: f32 = 0;
-      if (logsum != -Infinity) {
-        for (let d = 0; d < Dv; d++) {
-          const p = at * rowDv + (<usize>d << 2);
-          delta += load<f32>(dOutput + p) * load<f32>(output + p);
-        }
-        delta -= load<f32>(dLse + (at << 2));
-        if (dsink) {
+      if (r >= count || logsum == -Infinity) {
+        // sees nothing
+        store<i32>(table, 0);
+        store<i32>(table, 0, 32);
+        logsum = 0;
+      } else {
+        delta = dot(dOutput + at * rowDv, output + at * rowDv, Dv) - load<f32>(dLse + (at << 2));
+        if (dsinkPart) {
           const logit = load<f32>(sink + (<usize>h << 2)) - logsum;
           const share = f32x4.extract_lane(exp2(f32x4.splat(logit * LOG2E)), 0);
-          const p = dsink + (<usize>h << 2);
+          const p = dsinkPart + (<usize>hg << 2);
           store<f32>(p, load<f32>(p) - share * delta);
         }
       }
       store<f32>(DELTA + (<usize>r << 2), delta);
-      store<f32>(LSE + (<usize>r << 2), logsum == -Infinity ? 0 : logsum);
+      store<f32>(LSE + (<usize>r << 2), logsum);
     }
 
     for (let first = 0; first < Tk; first += KEYS) {
@@ -80,82 +94,97 @@ export function attentionBackward(
       memory.fill(DK, 0, <usize>KEYS * row);
       memory.fill(DV, 0, <usize>KEYS * rowV);
 
-      for (let firstRow = 0; firstRow < rows; firstRow += ROWS) {
-        let any = false;
-        for (let r = firstRow; r < min(firstRow + ROWS, rows); r++) {
-          const range = ranges + <usize>(b * Tq + r / group) * 12;
-          if (max(load<i32>(range), first) < min(load<i32>(range, 4), first + keys)) {
-            any = true;
-            break;
-          }
-        }
-        if (!any) continue;
-        for (let r = 0; r < ROWS; r++) {
-          const at = <usize>r, index = firstRow + r;
-          if (index < rows) {
-            const h = kv * group + index % group, from = <usize>((b * Tq + index / group) * Hq + h);
-            packRows(q + from * rowD, 0, Q + at * row, 1, D, pitch);
-            for (let d = 0; d < pitch; d += 4) {
-              const p = Q + at * row + (<usize>d << 2);
-              v128.store(p, f32x4.mul(v128.load(p), f32x4.splat(scale)));
+      for (let firstRow = 0; firstRow < count; firstRow += ROWS) {
+        const table = tables + <usize>(firstRow >> 3) * TABLE;
+        let lo = Tk, hi = 0;
+        for (let tile = table; tile < table + 4 * TABLE; tile += TABLE) {
+          for (let lane = tile; lane < tile + 32; lane += 4) {
+            const l = load<i32>(lane), u = load<i32>(lane, 32);
+            if (l < u) {
+              lo = min(lo, l);
+              hi = max(hi, u);
             }
-            packRows(dOutput + from * rowDv, 0, DO + at * rowV, 1, Dv, pitchV);
+          }
+        }
+        // the keys of the block that any of the rows sees, from a multiple of 4
+        const from = max(0, lo - first) & ~3, n = min(keys, hi - first) - from, n4 = (n + 3) & ~3;
+        if (n <= 0) continue;
+        const keyRows = K + <usize>from * row, valueRows = V + <usize>from * rowV;
+        for (let r = 0; r < ROWS; r++) {
+          const index = start + firstRow + r;
+          const to = Q + <usize>r * row, toV = DO + <usize>r * rowV;
+          if (firstRow + r < count) {
+            const h = kv * group + index % group, at = <usize>((b * Tq + index / group) * Hq + h);
+            copyScaled(q + at * rowD, to, D, pitch, scale);
+            copyScaled(dOutput + at * rowDv, toV, Dv, pitchV, 1);
           } else {
-            memory.fill(Q + at * row, 0, row);
-            memory.fill(DO + at * rowV, 0, rowV);
+            memory.fill(to, 0, row);
+            memory.fill(toV, 0, rowV);
           }
         }
-        for (let tile = 0; tile < 4; tile++) {
-          const at = <usize>tile;
-          transposeRows(Q + (at << 3) * row, row, QT + at * (rowD << 3), D);
-          transposeRows(DO + (at << 3) * rowV, rowV, OT + at * (rowDv << 3), Dv);
-        }
-        for (let tile = 0; tile < 4; tile++) {
-          const column = <usize>tile << 5;
-          for (let j = 0; j < keys4; j += 4) {
+        for (let tile: usize = 0; tile < 4; tile++) {
+          const queries = QT + tile * (rowD << 3), outputs = OT + tile * (rowDv << 3), column = tile << 5;
+          transposeRows(Q + (tile << 3) * row, row, queries, D);
+          transposeRows(DO + (tile << 3) * rowV, rowV, outputs, Dv);
+          for (let j = 0; j < n4; j += 4) {
             const at = <usize>j;
-            rowTile(K + at * row, row, QT + <usize>tile * (rowD << 3), 32, D, P + at * PITCH + column, PITCH, false);
-            rowTile(V + at * rowV, rowV, OT + <usize>tile * (rowDv << 3), 32, Dv, DS + at * PITCH + column, PITCH, false);
+            rowTile(keyRows + at * row, row, queries, 32, D, P + at * PITCH + column, PITCH, false);
+            rowTile(valueRows + at * rowV, rowV, outputs, 32, Dv, DS + at * PITCH + column, PITCH, false);
           }
+          const r = <usize>(firstRow << 2) + column;
           probabilities(
-            mods, modified, F, P + column, DS + column, R, ranges, LSE, DELTA, firstRow + (tile << 3), rows, group, kv,
-            b, first, keys, Tq, Tk, Hq, dbias, dgate,
+            mods, modified, table + tile * TABLE, P + column, DS + column, F, LSE + r, DELTA + r, first + from, n, Hq,
           );
+          if (dbias) addBiasGradient(mods, dbias, table + tile * TABLE, DS + column, first + from, n);
+          if (dgatePart) {
+            addGateGradient(dgatePart, table + tile * TABLE, DS + column, start + firstRow + (<i32>tile << 3), group, first + from, n);
+          }
+          if (mods.softcap > 0) multiply(DS + column, F, n);
         }
+        if (!dq) continue;
         for (let d = 0; d < pitchV; d += 8) {
           const column = <usize>d << 2;
-          for (let j = 0; j < keys4; j += 4) {
+          for (let j = 0; j < n4; j += 4) {
             const at = <usize>j;
-            rowTile(P + at * PITCH, PITCH, DO + column, rowV, ROWS, DV + at * rowV + column, rowV, true);
+            rowTile(P + at * PITCH, PITCH, DO + column, rowV, ROWS, DV + (<usize>from + at) * rowV + column, rowV, true);
           }
         }
         for (let d = 0; d < pitch; d += 8) {
           const column = <usize>d << 2;
-          for (let j = 0; j < keys4; j += 4) {
+          for (let j = 0; j < n4; j += 4) {
             const at = <usize>j;
-            rowTile(DS + at * PITCH, PITCH, Q + column, row, ROWS, DK + at * row + column, row, true);
+            rowTile(DS + at * PITCH, PITCH, Q + column, row, ROWS, DK + (<usize>from + at) * row + column, row, true);
           }
           for (let r = 0; r < ROWS; r += 4) {
-            const at = <usize>r;
-            const to = DQ + (<usize>firstRow + at) * row + column;
-            columnTile(DS + (at << 2), PITCH, K + column, row, keys, to, row, true);
+            const at = <usize>r, to = DQ + (<usize>firstRow + at) * row + column;
+            columnTile(DS + (at << 2), PITCH, keyRows + column, row, n, to, row, true);
           }
         }
       }
+      if (!dq) continue;
+      const part = <usize>(split * B * Tk * Hkv);
       for (let j = 0; j < keys; j++) {
-        const to = <usize>((b * Tk + first + j) * Hkv + kv), at = <usize>j;
+        const to = part + <usize>((b * Tk + first + j) * Hkv + kv), at = <usize>j;
         memory.copy(dk + to * rowD, DK + at * row, rowD);
         memory.copy(dv + to * rowDv, DV + at * rowV, rowDv);
       }
     }
-    for (let r = 0; r < rows; r++) {
-      const to = <usize>((b * Tq + r / group) * Hq + kv * group + r % group);
-      for (let d = 0; d < D; d++) {
-        const p = <usize>d << 2;
-        store<f32>(dq + to * rowD + p, load<f32>(DQ + <usize>r * row + p) * scale);
-      }
+    if (!dq) continue;
+    for (let r = 0; r < count; r++) {
+      const index = start + r, to = <usize>((b * Tq + index / group) * Hq + kv * group + index % group);
+      copyScaled(DQ + <usize>r * row, dq + to * rowD, D, D, scale);
     }
   }
+}
+
+/** n floats times `by`, and zeros up to `pitch`. */
+function copyScaled(src: usize, dst: usize, n: i32, pitch: i32, by: f32): void {
+  let i = 0;
+  for (; i + 4 <= n; i += 4) {
+    v128.store(dst + (<usize>i << 2), f32x4.mul(v128.load(src + (<usize>i << 2)), f32x4.splat(by)));
+  }
+  for (; i < n; i++) store<f32>(dst + (<usize>i << 2), load<f32>(src + (<usize>i << 2)) * by);
+  for (; i < pitch; i++) store<f32>(dst + (<usize>i << 2), 0);
 }
 
 /** Eight rows [8][n] to columns [n][8]; writes up to the next multiple of 4 columns. */
@@ -176,81 +205,84 @@ export function hideIrregular(rows: usize, n: i32, pitch: i32): void {
   }
 }
 
-/** In place: scores -> P, dP -> dS, for one tile of 8 rows; collects the gradients of bias and gates. */
+/** In place: scores -> P, dP -> dS, for one tile of 8 rows; the rows up to a multiple of 4 keys become 0. */
 function probabilities(
-  mods: Modifiers, modified: bool, F: usize, P: usize, DS: usize, R: usize, ranges: usize, LSE: usize, DELTA: usize,
-  firstRow: i32, rows: i32, group: i32, kv: i32, b: i32, first: i32, keys: i32, Tq: i32, Tk: i32, Hq: i32,
-  dbias: usize, dgate: usize,
+  mods: Modifiers, modified: bool, table: usize, P: usize, DS: usize, F: usize, LSE: usize, DELTA: usize,
+  first: i32, n: i32, Hq: i32,
 ): void {
-  for (let lane = 0; lane < 8; lane++) {
-    const r = firstRow + lane, at = <usize>lane << 2;
-    let lo = 0, hi = 0;
-    if (r < rows) {
-      const range = ranges + <usize>(b * Tq + r / group) * 12;
-      lo = load<i32>(range);
-      hi = load<i32>(range, 4);
-    }
-    store<i32>(R + at, lo);
-    store<i32>(R + at, hi, 32);
+  let fullLo = 0, fullHi = i32.MAX_VALUE;
+  for (let lane = table; lane < table + 32; lane += 4) {
+    fullLo = max(fullLo, load<i32>(lane));
+    fullHi = min(fullHi, load<i32>(lane, 32));
   }
-  const softcap = mods.softcap;
-  if (modified) {
-    for (let lane = 0; lane < 8; lane++) {
-      const r = firstRow + lane;
-      if (r >= rows) break;
-      const i = r / group, h = kv * group + r % group;
-      const range = ranges + <usize>(b * Tq + i) * 12, own = load<i32>(range, 8);
-      for (let j = max(load<i32>(range), first); j < min(load<i32>(range, 4), first + keys); j++) {
-        const at = <usize>(j - first) * PITCH + (<usize>lane << 2);
-        const raw = load<f32>(P + at);
-        if (softcap > 0) {
-          const t = capped(raw, softcap);
-          store<f32>(F + at, 1 - t * t);
-        }
-        store<f32>(P + at, modifyScore(mods, raw, b, h, i, j, j - own, Hq, Tk));
-      }
-    }
+  if (modified) modifyTile(mods, table, P, PITCH, first, n, Hq, mods.softcap > 0 ? F : 0);
+  const partial = first < fullLo || first + n > fullHi;
+  if (partial) applyRanges(P, PITCH, table, table + 32, first, n);
+  for (let j = n; j < ((n + 3) & ~3); j++) {
+    v128.store(P + <usize>j * PITCH, f32x4.splat(-Infinity));
+    v128.store(P + <usize>j * PITCH, f32x4.splat(-Infinity), 16);
   }
-  applyRanges(P, PITCH, R, R + 32, first, keys);
+  const hidden = modified || partial || (n & 3) != 0;
+  for (let half: usize = 0; half < 32; half += 16) {
+    const lse = v128.load(LSE + half), delta = v128.load(DELTA + half);
+    if (hidden) for (let j = 0; j < n; j += 4) weigh(P + half + <usize>j * PITCH, DS + half + <usize>j * PITCH, lse, delta, true);
+    else for (let j = 0; j < n; j += 4) weigh(P + half + <usize>j * PITCH, DS + half + <usize>j * PITCH, lse, delta, false);
+  }
+}
+
+/** Four keys of `probabilities`. With `hidden` a score of -Infinity gives 0 even where lse or dP is NaN. */
+// @ts-ignore: decorator
+@inline
+function weigh(P: usize, DS: usize, lse: v128, delta: v128, hidden: bool): void {
+  const s0 = v128.load(P), s1 = v128.load(P, 128), s2 = v128.load(P, 256), s3 = v128.load(P, 384);
   const log2e = f32x4.splat(LOG2E);
-  const l0 = v128.load(LSE + (<usize>firstRow << 2)), l1 = v128.load(LSE + (<usize>firstRow << 2), 16);
-  const delta0 = v128.load(DELTA + (<usize>firstRow << 2)), delta1 = v128.load(DELTA + (<usize>firstRow << 2), 16);
-  for (let j = 0; j < keys; j++) {
-    const at = <usize>j * PITCH;
-    const p0 = exp2(f32x4.mul(f32x4.sub(v128.load(P + at), l0), log2e));
-    const p1 = exp2(f32x4.mul(f32x4.sub(v128.load(P + at, 16), l1), log2e));
-    v128.store(P + at, p0);
-    v128.store(P + at, p1, 16);
-    v128.store(DS + at, f32x4.mul(p0, f32x4.sub(v128.load(DS + at), delta0)));
-    v128.store(DS + at, f32x4.mul(p1, f32x4.sub(v128.load(DS + at, 16), delta1)), 16);
+  let p0 = exp2(f32x4.mul(f32x4.sub(s0, lse), log2e)), p1 = exp2(f32x4.mul(f32x4.sub(s1, lse), log2e));
+  let p2 = exp2(f32x4.mul(f32x4.sub(s2, lse), log2e)), p3 = exp2(f32x4.mul(f32x4.sub(s3, lse), log2e));
+  let d0 = f32x4.mul(p0, f32x4.sub(v128.load(DS), delta)), d1 = f32x4.mul(p1, f32x4.sub(v128.load(DS, 128), delta));
+  let d2 = f32x4.mul(p2, f32x4.sub(v128.load(DS, 256), delta)), d3 = f32x4.mul(p3, f32x4.sub(v128.load(DS, 384), delta));
+  if (hidden) {
+    const none = f32x4.splat(-Infinity);
+    const h0 = f32x4.eq(s0, none), h1 = f32x4.eq(s1, none), h2 = f32x4.eq(s2, none), h3 = f32x4.eq(s3, none);
+    p0 = v128.andnot(p0, h0); p1 = v128.andnot(p1, h1); p2 = v128.andnot(p2, h2); p3 = v128.andnot(p3, h3);
+    d0 = v128.andnot(d0, h0); d1 = v128.andnot(d1, h1); d2 = v128.andnot(d2, h2); d3 = v128.andnot(d3, h3);
   }
-  // the padding up to a multiple of 4 keys takes no part
-  for (let j = keys; j < ((keys + 3) & ~3); j++) {
-    const at = <usize>j * PITCH;
-    v128.store(P + at, f32x4.splat(0));
-    v128.store(P + at, f32x4.splat(0), 16);
-    v128.store(DS + at, f32x4.splat(0));
-    v128.store(DS + at, f32x4.splat(0), 16);
-  }
-  if (!(dbias || dgate || softcap > 0)) return;
-  for (let lane = 0; lane < 8; lane++) {
-    const r = firstRow + lane;
-    if (r >= rows) break;
-    const i = r / group, h = kv * group + r % group;
-    const range = ranges + <usize>(b * Tq + i) * 12, own = load<i32>(range, 8);
-    for (let j = max(load<i32>(range), first); j < min(load<i32>(range, 4), first + keys); j++) {
-      const offset = <usize>(j - first) * PITCH + (<usize>lane << 2), at = DS + offset;
-      const ds = load<f32>(at);
-      if (dbias) {
-        const p = dbias + (<usize>(b * mods.biasB + h * mods.biasH + i * mods.biasQ + j * mods.biasK) << 2);
-        store<f32>(p, load<f32>(p) + ds);
-      }
-      if (dgate) {
-        const mine = dgate + (<usize>((b * Tk + own) * Hq + h) << 2), theirs = dgate + (<usize>((b * Tk + j) * Hq + h) << 2);
-        store<f32>(mine, load<f32>(mine) + ds);
-        store<f32>(theirs, load<f32>(theirs) - ds);
-      }
-      if (softcap > 0) store<f32>(at, ds * load<f32>(F + offset));
+  v128.store(P, p0); v128.store(P, p1, 128); v128.store(P, p2, 256); v128.store(P, p3, 384);
+  v128.store(DS, d0); v128.store(DS, d1, 128); v128.store(DS, d2, 256); v128.store(DS, d3, 384);
+}
+
+function addBiasGradient(mods: Modifiers, dbias: usize, table: usize, DS: usize, first: i32, n: i32): void {
+  for (let lane: usize = 0; lane < 32; lane += 4) {
+    const row = dbias + (biasOf(table + lane) - mods.bias);
+    const lo = load<i32>(table + lane), hi = load<i32>(table + lane, 32);
+    for (let j = max(lo, first); j < min(hi, first + n); j++) {
+      const p = row + (<usize>(j * mods.biasK) << 2);
+      store<f32>(p, load<f32>(p) + load<f32>(DS + <usize>(j - first) * PITCH + lane));
     }
+  }
+}
+
+/** dF [Tk][group]: what a row gives to its own position it takes from the keys. */
+function addGateGradient(dF: usize, table: usize, DS: usize, firstRow: i32, group: i32, first: i32, n: i32): void {
+  for (let lane: usize = 0; lane < 32; lane += 4) {
+    const lo = load<i32>(table + lane), hi = load<i32>(table + lane, 32);
+    const column = dF + (<usize>((firstRow + <i32>(lane >> 2)) % group) << 2);
+    let sum: f32 = 0;
+    for (let j = max(lo, first); j < min(hi, first + n); j++) {
+      const ds = load<f32>(DS + <usize>(j - first) * PITCH + lane);
+      const p = column + (<usize>(j * group) << 2);
+      store<f32>(p, load<f32>(p) - ds);
+      sum += ds;
+    }
+    if (sum == 0) continue;
+    const p = column + (<usize>(ownPosition(table + lane) * group) << 2);
+    store<f32>(p, load<f32>(p) + sum);
+  }
+}
+
+function multiply(DS: usize, F: usize, n: i32): void {
+  for (let j = 0; j < n; j++) {
+    const at = <usize>j * PITCH;
+    v128.store(DS + at, f32x4.mul(v128.load(DS + at), v128.load(F + at)));
+    v128.store(DS + at, f32x4.mul(v128.load(DS + at, 16), v128.load(F + at, 16)), 16);
   }
 }

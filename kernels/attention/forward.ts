@@ -1,13 +1,14 @@
-import { applyRanges, KEYS, LOG2E, Modifiers, modifies, modifyScore, packRows } from './score';
+import { describeRow, Modifiers, modifies, modifyTile, TABLE } from './modifiers';
+import { applyRanges, KEYS, LOG2E, packRows } from './score';
 import {
-  accumulateTile, accumulateVisible, finishRow, packQuery, rangesOf, resetTile, scoreTile, softmaxTile, tileBytes,
+  accumulateTile, accumulateVisible, finishRow, packQuery, resetTile, scoreTile, softmaxTile, tileBytes,
 } from './tile';
 
 /**
  * FlashAttention-2 order. The rows of a KV head are numbered query * group + head, so that all its query heads share
  * each packed block of keys and values. A work item is (batch, KV head, block of `rowsPerItem` rows).
  *
- * workspace: tiles, K [KEYS][D], V [KEYS][pitchV], S [KEYS][8]
+ * workspace: tiles, tables, K [KEYS][D], V [KEYS][pitchV], S [KEYS][8]
  */
 export function attentionForward(
   q: usize, k: usize, v: usize, output: usize, lse: usize, ranges: usize, sink: usize, modifiers: usize,
@@ -20,7 +21,8 @@ export function attentionForward(
   const blocks = (rows + rowsPerItem - 1) / rowsPerItem;
   const pitchV = (Dv + 7) & ~7, pitch = <usize>pitchV << 2;
   const size = tileBytes(D, pitchV);
-  const K = workspace + <usize>(rowsPerItem >> 3) * size;
+  const tables = workspace + <usize>(rowsPerItem >> 3) * size;
+  const K = tables + <usize>(rowsPerItem >> 3) * TABLE;
   const V = K + (<usize>(KEYS * D) << 2);
   const S = V + (<usize>(KEYS * pitchV) << 2);
   const rowD = <usize>D << 2, rowDv = <usize>Dv << 2, rowK = <usize>Hkv * rowD, rowV = <usize>Hkv * rowDv;
@@ -31,21 +33,19 @@ export function attentionForward(
     const firstRow = block * rowsPerItem, rowCount = min(rowsPerItem, rows - firstRow);
     const endTile = workspace + <usize>((rowCount + 7) >> 3) * size;
     let itemLo = Tk, itemHi = 0;
-    for (let tile = workspace, r = firstRow; tile < endTile; tile += size) {
+    for (let tile = workspace, table = tables, r = firstRow; tile < endTile; tile += size, table += TABLE) {
       resetTile(tile, D, pitchV);
       for (let lane = 0; lane < 8; lane++, r++) {
         // lanes past the last row see what it sees, so that a ragged tile needs no masking
-        const i = min(r, rows - 1) / group, range = ranges + <usize>(b * Tq + i) * 12;
+        const i = min(r, rows - 1) / group, h = kv * group + min(r, rows - 1) % group;
+        const range = ranges + <usize>(b * Tq + i) * 12;
         const lo = load<i32>(range), hi = load<i32>(range, 4);
-        const bound = rangesOf(tile) + (<usize>lane << 2);
-        store<i32>(bound, lo);
-        store<i32>(bound, hi, 32);
+        describeRow(table + (<usize>lane << 2), mods, range, b, i, h, Tk, Hq);
         if (lo < hi) {
           itemLo = min(itemLo, lo);
           itemHi = max(itemHi, hi);
         }
-        const row = <usize>((b * Tq + i) * Hq + kv * group + r % group);
-        packQuery(tile, lane, r < rows ? q + row * rowD : 0, D, factor);
+        packQuery(tile, lane, r < rows ? q + <usize>((b * Tq + i) * Hq + h) * rowD : 0, D, factor);
       }
     }
 
@@ -56,11 +56,10 @@ export function attentionForward(
       memory.fill(K + <usize>keys * rowD, 0, <usize>(keys4 - keys) * rowD);
       const irregular = packRows(v + source * rowV + <usize>kv * rowDv, rowV, V, keys, Dv, pitchV);
 
-      for (let tile = workspace, r = firstRow; tile < endTile; tile += size, r += 8) {
-        const bounds = rangesOf(tile);
+      for (let tile = workspace, table = tables; tile < endTile; tile += size, table += TABLE) {
         let lo = Tk, hi = 0, fullLo = 0, fullHi = Tk;
-        for (let lane = 0; lane < 8; lane++) {
-          const l = load<i32>(bounds + (<usize>lane << 2)), u = load<i32>(bounds + (<usize>lane << 2), 32);
+        for (let lane = table; lane < table + 32; lane += 4) {
+          const l = load<i32>(lane), u = load<i32>(lane, 32);
           if (l < u) {
             lo = min(lo, l);
             hi = max(hi, u);
@@ -74,9 +73,12 @@ export function attentionForward(
         const start = first + from;
         const values = V + <usize>from * pitch;
         scoreTile(tile, K + <usize>from * rowD, rowD, (n + 3) & ~3, D, S);
-        if (modified) modifyTile(mods, S, r, rows, group, kv, b, start, n, ranges, Tq, Tk, Hq);
+        if (modified) {
+          modifyTile(mods, table, S, 32, start, n, Hq, 0);
+          scaleTile(S, n, LOG2E);
+        }
         const partial = start < fullLo || start + n > fullHi;
-        if (partial) applyRanges(S, 32, bounds, bounds + 32, start, n);
+        if (partial) applyRanges(S, 32, table, table + 32, start, n);
         softmaxTile(tile, S, n, D, pitchV);
         if (irregular && (partial || modified)) accumulateVisible(tile, S, n, values, pitch, D, pitchV);
         else accumulateTile(tile, S, n, values, pitch, D, pitchV);
@@ -94,19 +96,6 @@ export function attentionForward(
   }
 }
 
-/** Applies everything but ranges to a score tile and puts it in units of log 2. */
-function modifyTile(
-  mods: Modifiers, S: usize, firstRow: i32, rows: i32, group: i32, kv: i32, b: i32, first: i32, keys: i32,
-  ranges: usize, Tq: i32, Tk: i32, Hq: i32,
-): void {
-  for (let lane = 0; lane < 8; lane++) {
-    const r = firstRow + lane;
-    if (r >= rows) return;
-    const i = r / group, h = kv * group + r % group;
-    const range = ranges + <usize>(b * Tq + i) * 12, own = load<i32>(range, 8);
-    for (let j = max(load<i32>(range), first); j < min(load<i32>(range, 4), first + keys); j++) {
-      const p = S + (<usize>(j - first) << 5) + (<usize>lane << 2);
-      store<f32>(p, modifyScore(mods, load<f32>(p), b, h, i, j, j - own, Hq, Tk) * LOG2E);
-    }
-  }
+function scaleTile(S: usize, n: i32, by: f32): void {
+  for (let p = S, end = S + (<usize>n << 5); p < end; p += 16) v128.store(p, f32x4.mul(v128.load(p), f32x4.splat(by)));
 }

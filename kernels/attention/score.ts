@@ -1,62 +1,10 @@
-import { exp, exp2 } from '../core/exp';
+import { exp2 } from '../core/exp';
 import { log1p } from '../core/log';
 
 /** Keys of a packed block. */
 export const KEYS: i32 = 64;
 export const LOG2E: f32 = 1.4426950408889634;
 export const LN2: f32 = 0.6931471805599453;
-
-/** Everything that changes a score besides q k; a pointer of 0 means absent. Strides in elements. */
-@unmanaged
-export class Modifiers {
-  mask: usize; maskB: i32; maskH: i32; maskQ: i32; maskK: i32;
-  bias: usize; biasB: i32; biasH: i32; biasQ: i32; biasK: i32;
-  slopes: usize;
-  gate: usize;
-  softcap: f32;
-}
-
-/** Whether scores need more than scale and range. */
-// @ts-ignore: decorator
-@inline
-export function modifies(m: Modifiers): bool {
-  return m.mask != 0 || m.bias != 0 || m.slopes != 0 || m.gate != 0 || m.softcap > 0;
-}
-
-function tanh(x: f32): f32 {
-  const a = abs<f32>(x);
-  if (a < 0.2) {
-    const z = x * x;
-    return x * (1 + z * (<f32>-0.33333334 + z * (<f32>0.13333334 + z * (<f32>-0.05396825 + z * <f32>0.021869488))));
-  }
-  const e = f32x4.extract_lane(exp(f32x4.splat(-2 * a)), 0);
-  const t: f32 = (1 - e) / (1 + e);
-  return x < 0 ? -t : t;
-}
-
-/** tanh(x / softcap) */
-export function capped(x: f32, softcap: f32): f32 {
-  return tanh(x / softcap);
-}
-
-/** Softcap, ALiBi, forget gates, bias and mask on one score in natural units; position = key minus the query's own. */
-export function modifyScore(
-  m: Modifiers, score: f32, b: i32, h: i32, q: i32, j: i32, position: i32, Hq: i32, Tk: i32,
-): f32 {
-  if (m.mask) {
-    const at = b * m.maskB + h * m.maskH + q * m.maskQ + j * m.maskK;
-    if (!load<u8>(m.mask + <usize>at)) return -Infinity;
-  }
-  let s = score;
-  if (m.softcap > 0) s = m.softcap * capped(s, m.softcap);
-  if (m.slopes) s += load<f32>(m.slopes + (<usize>h << 2)) * <f32>position;
-  if (m.gate) {
-    const own = (b * Tk + j - position) * Hq + h, at = (b * Tk + j) * Hq + h;
-    s += load<f32>(m.gate + (<usize>own << 2)) - load<f32>(m.gate + (<usize>at << 2));
-  }
-  if (m.bias) s += load<f32>(m.bias + (<usize>(b * m.biasB + h * m.biasH + q * m.biasQ + j * m.biasK) << 2));
-  return s;
-}
 
 /** Natural logarithm of four positive normal numbers. */
 // @ts-ignore: decorator

@@ -1,3 +1,4 @@
+export { type ForgettingAttentionOptions, forgettingAttention } from './forgettingAttention';
 export {
   type AttentionOptions,
   type AttentionResult,

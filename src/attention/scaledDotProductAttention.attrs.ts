@@ -1,5 +1,5 @@
-/** Inputs of the attention kernels; `cumulativeGate` [B,Tk,Hq] is forgettingAttention's running sum of log gates. */
-export type AttentionInput = 'q' | 'k' | 'v' | 'mask' | 'bias' | 'alibiSlopes' | 'sink' | 'cumulativeGate';
+/** Inputs of the attention kernels; `gate` [B,Tk,Hq] are forgettingAttention's log gates. */
+export type AttentionInput = 'q' | 'k' | 'v' | 'mask' | 'bias' | 'alibiSlopes' | 'sink' | 'gate';
 
 export interface AttentionAttrs {
   scale: number;

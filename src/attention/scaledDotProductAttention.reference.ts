@@ -36,9 +36,21 @@ function isVisible(attrs: AttentionAttrs, b: number, own: number, j: number): bo
   return j > own - left && j <= own + right;
 }
 
-/** Index into a [B|1, H|1, Tq|1, Tk|1] array. */
+/** Index into a [B|1, H|1, Tq|1, Tk|1] array, or one that lacks leading axes. */
 function broadcastIndex(shape: readonly number[], ...indices: number[]): number {
-  return shape.reduce((at, size, axis) => at * size + (size === 1 ? 0 : indices[axis]), 0);
+  const own = indices.slice(-shape.length);
+  return shape.reduce((at, size, axis) => at * size + (size === 1 ? 0 : own[axis]), 0);
+}
+
+/** F_j = g_0 + ... + g_j, of gates [B, Tk, Hq]. */
+function gateSums(gate: NdArray | undefined): Float64Array | undefined {
+  if (gate === undefined) return undefined;
+  const [B, Tk, Hq] = gate.shape;
+  const sums = Float64Array.from(gate.data);
+  for (let b = 0; b < B; b++) {
+    for (let at = (b * Tk + 1) * Hq; at < (b + 1) * Tk * Hq; at++) sums[at] += sums[at - Hq];
+  }
+  return sums;
 }
 
 function sizesOf({ q, k, v }: Inputs<AttentionInput>) {
@@ -49,9 +61,16 @@ function sizesOf({ q, k, v }: Inputs<AttentionInput>) {
 
 /**
  * The keys one query of one head sees, with their scores and, for the gradient, d score / d (scale q k):
- * score = softcap(scale q k) + slope (j - own) + gate_own - gate_j + bias.
+ * score = softcap(scale q k) + slope (j - own) + F_own - F_j + bias.
  */
-function scoresOf(x: Inputs<AttentionInput>, attrs: AttentionAttrs, b: number, i: number, h: number) {
+function scoresOf(
+  x: Inputs<AttentionInput>,
+  attrs: AttentionAttrs,
+  F: Float64Array | undefined,
+  b: number,
+  i: number,
+  h: number,
+) {
   const { Tq, Hq, D, Tk, Hkv, group } = sizesOf(x);
   const visible: { j: number; own: number; score: number; slope: number }[] = [];
   const q = ((b * Tq + i) * Hq + h) * D;
@@ -70,9 +89,7 @@ function scoresOf(x: Inputs<AttentionInput>, attrs: AttentionAttrs, b: number, i
       slope = 1 - t * t;
     }
     if (x.alibiSlopes !== undefined) score += x.alibiSlopes.data[h] * (j - own);
-    if (x.cumulativeGate !== undefined) {
-      score += x.cumulativeGate.data[(b * Tk + own) * Hq + h] - x.cumulativeGate.data[(b * Tk + j) * Hq + h];
-    }
+    if (F !== undefined) score += F[(b * Tk + own) * Hq + h] - F[(b * Tk + j) * Hq + h];
     if (x.bias !== undefined) score += x.bias.data[broadcastIndex(x.bias.shape, b, h, i, j)];
     visible.push({ j, own, score, slope });
   }
@@ -87,11 +104,12 @@ export function scaledDotProductAttentionReference(
   const { B, Tq, Hq, Tk, Hkv, Dv, group } = sizesOf(x);
   const output = new Float64Array(B * Tq * Hq * Dv);
   const lse = new Float64Array(B * Tq * Hq);
+  const F = gateSums(x.gate);
   for (let b = 0; b < B; b++) {
     for (let i = 0; i < Tq; i++) {
       for (let h = 0; h < Hq; h++) {
         const row = (b * Tq + i) * Hq + h;
-        const visible = scoresOf(x, attrs, b, i, h);
+        const visible = scoresOf(x, attrs, F, b, i, h);
         const logits = visible.map(({ score }) => score);
         if (x.sink !== undefined) logits.push(x.sink.data[h]);
         const max = Math.max(...logits);
@@ -113,15 +131,28 @@ export function scaledDotProductAttentionReference(
   return [output, lse];
 }
 
+export interface AttentionGradients {
+  q: Float64Array;
+  k: Float64Array;
+  v: Float64Array;
+  bias: Float64Array;
+  sink: Float64Array;
+  gate: Float64Array;
+}
+
 /** With delta = dO O - dlse: dS = P (dO V - delta), dV = P dO, dQ = scale dS K, dK = scale dS Q, dsink = -P_sink delta. */
-export function attentionBackwardReference(x: Inputs<BackwardInput>, attrs: AttentionAttrs): Float64Array[] {
+export function attentionBackwardReference(
+  x: Inputs<BackwardInput>,
+  attrs: AttentionAttrs,
+): AttentionGradients {
   const { B, Tq, Hq, D, Tk, Hkv, Dv, group } = sizesOf(x);
   const dq = new Float64Array(x.q!.data.length);
   const dk = new Float64Array(x.k!.data.length);
   const dv = new Float64Array(x.v!.data.length);
   const dbias = new Float64Array(x.bias?.data.length ?? 0);
   const dsink = new Float64Array(x.sink?.data.length ?? 0);
-  const dgate = new Float64Array(x.cumulativeGate?.data.length ?? 0);
+  const dgate = new Float64Array(x.gate?.data.length ?? 0);
+  const F = gateSums(x.gate);
   for (let b = 0; b < B; b++) {
     for (let i = 0; i < Tq; i++) {
       for (let h = 0; h < Hq; h++) {
@@ -131,7 +162,7 @@ export function attentionBackwardReference(x: Inputs<BackwardInput>, attrs: Atte
         let delta = -x.dLse!.data[row];
         for (let d = 0; d < Dv; d++) delta += x.dOutput!.data[row * Dv + d] * x.output!.data[row * Dv + d];
         if (x.sink !== undefined) dsink[h] -= Math.exp(x.sink.data[h] - lse) * delta;
-        for (const { j, own, score, slope } of scoresOf(x, attrs, b, i, h)) {
+        for (const { j, own, score, slope } of scoresOf(x, attrs, F, b, i, h)) {
           const p = Math.exp(score - lse);
           if (p === 0) continue;
           const key = (b * Tk + j) * Hkv + Math.floor(h / group);
@@ -142,7 +173,7 @@ export function attentionBackwardReference(x: Inputs<BackwardInput>, attrs: Atte
           }
           const ds = p * (dp - delta);
           if (x.bias !== undefined) dbias[broadcastIndex(x.bias.shape, b, h, i, j)] += ds;
-          if (x.cumulativeGate !== undefined) {
+          if (x.gate !== undefined) {
             dgate[(b * Tk + own) * Hq + h] += ds;
             dgate[(b * Tk + j) * Hq + h] -= ds;
           }
@@ -154,5 +185,9 @@ export function attentionBackwardReference(x: Inputs<BackwardInput>, attrs: Atte
       }
     }
   }
-  return [dq, dk, dv, dbias, dsink, dgate];
+  // from the sums to the gates
+  for (let b = 0; x.gate !== undefined && b < B; b++) {
+    for (let at = (b + 1) * Tk * Hq - Hq - 1; at >= b * Tk * Hq; at--) dgate[at] += dgate[at + Hq];
+  }
+  return { q: dq, k: dk, v: dv, bias: dbias, sink: dsink, gate: dgate };
 }

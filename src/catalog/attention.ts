@@ -1,12 +1,14 @@
 import { matMul, mul, softmax, transpose } from '@tensorflow/tfjs-core';
 import { SOFTMAX_ATTENTION } from './bounds';
-import type { CatalogEntry } from './types';
+import type { CatalogEntry, Ops, Tensors } from './types';
 
 const qkv = (B: number, Tq: number, Tk: number, Hq: number, Hkv: number, D: number, Dv = D) => ({
   q: { shape: [B, Tq, Hq, D] },
   k: { shape: [B, Tk, Hkv, D] },
   v: { shape: [B, Tk, Hkv, Dv] },
 });
+
+const gates = (B: number, T: number, H: number) => ({ shape: [B, T, H], draw: 'logSigmoid' as const });
 
 export const attention: CatalogEntry[] = [
   {
@@ -53,6 +55,21 @@ export const attention: CatalogEntry[] = [
         call: (ops, { q, k, v, mask, bias }) =>
           ops.scaledDotProductAttention(q, k, v, { mask, bias, softcap: 4 }),
       },
+      ...[
+        [1, 9],
+        [4, 9, 9],
+        [2, 1, 9, 9],
+      ].map((shape) => ({
+        id: `bias-${shape.join('x')}-B2-T9-Hq4-Hkv2-D8`,
+        inputs: { ...qkv(2, 9, 9, 4, 2, 8), bias: { shape } },
+        call: (ops: Ops, { q, k, v, bias }: Tensors) =>
+          ops.scaledDotProductAttention(q, k, v, { bias, isCausal: true }),
+      })),
+      {
+        id: 'split-gradient-Tq600-Tk20-Hq2-Hkv1-D4',
+        inputs: { ...qkv(1, 600, 20, 2, 1, 4), sink: { shape: [2] }, bias: { shape: [2, 1, 20] } },
+        call: (ops, { q, k, v, sink, bias }) => ops.scaledDotProductAttention(q, k, v, { sink, bias }),
+      },
       {
         id: 'alibi-lengths-B2-Tk20-D1',
         inputs: { ...qkv(2, 6, 20, 2, 2, 1), slopes: { shape: [2], values: [0.5, 0.25] } },
@@ -75,6 +92,34 @@ export const attention: CatalogEntry[] = [
         inputs: qkv(1, 24, 24, 2, 2, 8),
         call: (ops, { q, k, v }) =>
           ops.scaledDotProductAttention(q, k, v, { isCausal: true, cuSeqlens: [0, 1, 11, 11, 24] }),
+      },
+    ],
+  },
+  {
+    name: 'forgettingAttention',
+    family: 'attention',
+    summary: 'Softmax attention with forget gates (FoX)',
+    paper: { title: 'Forgetting Transformer', url: 'https://arxiv.org/abs/2503.02130' },
+    bounds: SOFTMAX_ATTENTION,
+    cases: [
+      {
+        id: 'B2-T37-H2-D16',
+        inputs: { ...qkv(2, 37, 37, 2, 2, 16), g: gates(2, 37, 2) },
+        call: (ops, { q, k, v, g }) => ops.forgettingAttention(q, k, v, g),
+      },
+      {
+        id: 'cache-lse-Tq3-Tk70-Hq4-Hkv2-D7-Dv3',
+        inputs: { ...qkv(1, 3, 70, 4, 2, 7, 3), g: gates(1, 70, 4) },
+        call: (ops, { q, k, v, g }) => {
+          const { output, lse } = ops.forgettingAttention(q, k, v, g, { returnLse: true });
+          return [output, lse];
+        },
+      },
+      {
+        id: 'packed-window-sink-T30-D8',
+        inputs: { ...qkv(1, 30, 30, 2, 1, 8), g: gates(1, 30, 2), sink: { shape: [2] } },
+        call: (ops, { q, k, v, g, sink }) =>
+          ops.forgettingAttention(q, k, v, g, { cuSeqlens: [0, 11, 12, 30], window: 6, sink }),
       },
     ],
   },

@@ -28,13 +28,22 @@ function run(ops: typeof linnet, c: GoldenCase, x: Inputs): Inputs {
   return c.out.lse === undefined ? { o: output } : { o: output, lse };
 }
 
-const cases = golden('attention').filter(({ op }) => op === 'attention' || op === 'attention_lse');
+function runForgetting(ops: typeof linnet, { attrs }: GoldenCase, { q, k, v, g }: Inputs): Inputs {
+  const { scale, window } = attrs as Record<string, never>;
+  return { o: ops.forgettingAttention(q, k, v, g, { scale, window }) };
+}
+
+const cases = golden('attention').filter(({ op }) => op !== 'sage_attention');
 
 describe.each([
   ['kernel', linnet],
   ['reference', reference as typeof linnet],
 ])('%s', (_, ops) => {
-  it.each(cases.map((c) => [`${c.op}/${c.case}`, c] as const))('equals PyTorch: %s', (_name, c) => {
-    expectGolden(c, (inputs) => run(ops, c, inputs), SOFTMAX_ATTENTION);
-  });
+  it.each(cases.map((c) => [`${c.op}/${c.case}`, c] as const))(
+    'equals other implementations: %s',
+    (_name, c) => {
+      const call = c.op === 'forgetting_attn' ? runForgetting : run;
+      expectGolden(c, (inputs) => call(ops, c, inputs), SOFTMAX_ATTENTION);
+    },
+  );
 });

@@ -256,7 +256,7 @@ describe('errors', () => {
     [() => attend(cast(q, 'int32'), k, v), 'scaledDotProductAttention: q must be float32; got int32'],
     [
       () => attend(q, k, v, { mask: zeros([3, 6], 'bool') }),
-      'scaledDotProductAttention: mask has shape [1,1,3,6]; expected [B|1, Hq|1, Tq|1, Tk|1] = [2|1,4|1,5|1,6|1] (B from q, Hq from q, Tq from q, Tk from k)',
+      'scaledDotProductAttention: mask has shape [3,6]; expected [Tq|1, Tk|1] = [5|1,6|1] (Tq from q, Tk from k)',
     ],
     [
       () => attend(q, k, v, { kvLengths: [6, 7] }),
