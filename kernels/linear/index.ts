@@ -12,3 +12,8 @@ export { featureMap, featureMapBackward } from './featureMap';
 export {
   divideByColumn, divideByColumnBackward, joinColumn, readState, splitColumn, turnStates, writeState,
 } from './states';
+export { mLstm, mLstmBackward } from './mLstm';
+export { tttLinear, tttLinearBackward } from './ttt';
+export { titansLinear, titansLinearBackward } from './titans';
+export { mesaNet, mesaNetBackward } from './mesa';
+export { sLstm, sLstmBackward } from './sLstm';
