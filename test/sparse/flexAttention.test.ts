@@ -26,6 +26,7 @@ import {
   blockMaskFromIndices,
   createBlockMask,
   info,
+  KvCache,
   masks,
   notMask,
   type ScoreMod,
@@ -421,6 +422,23 @@ describe('promises', () => {
     expect(eighth.density).toBe(1 / 8);
     expect(time(eighth)).toBeLessThan(0.3 * time(masks.full({ Tq: T })));
   });
+});
+
+it('reads a KvCache in place, whatever stands behind its tokens', () => {
+  const [T, capacity] = [21, 50];
+  const cache = new KvCache({ batch: 1, heads: 2, headDim: 8, capacity });
+  tidy(() => {
+    const { q, k, v } = drawInputs(shapesOf(1, 3, T, 4, 2, 8));
+    const behind = drawInputs(shapesOf(1, 1, capacity - T, 1, 2, 8));
+    cache.append(k, v);
+    cache.append(behind.k, behind.v);
+    cache.truncate(T);
+    const blockMask = masks.causal({ Tq: 3, Tkv: capacity, queryOffset: T - 3, blockSize: 16 });
+    const output = flexAttention(q, cache.keys, cache.values, { blockMask });
+    const expected = scaledDotProductAttention(q, k, v, { isCausal: true });
+    expect(deviation(float64(output), float64(expected)).r).toBeLessThanOrEqual(SOFTMAX_ATTENTION.r);
+  });
+  cache.dispose();
 });
 
 describe('errors', () => {
