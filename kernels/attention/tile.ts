@@ -18,6 +18,13 @@ export function tileBytes(D: i32, pitchV: i32): usize {
   return HEAD + (<usize>(D + pitchV) << 5);
 }
 
+/** Where Q^T lies. */
+// @ts-ignore: decorator
+@inline
+export function queriesOf(tile: usize): usize {
+  return tile + HEAD;
+}
+
 /** Where the key ranges of a tile lie: lo [8], and 32 bytes later hi [8]. */
 // @ts-ignore: decorator
 @inline

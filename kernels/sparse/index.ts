@@ -4,3 +4,5 @@ export { gatherTerms, layTerms, positionTerms, positionTermsBackward } from './s
 export { chooseBlocks } from './choose';
 export { blockMeans, blockMeansBackward } from './blockMeans';
 export { addGated, addGatedBackward } from './gatedSum';
+export { int8Attention, quantizeRows } from './int8';
+export { scatterForward } from './scatterForward';

@@ -6,3 +6,5 @@ export const DELTA_RULE: Bounds = { r: 1e-5, m: 1e-4, gradient: 5e-5 };
 export const SCAN: Bounds = { r: 5e-6, m: 3e-5, gradient: 5e-5 };
 export const MOE: Bounds = { r: 1e-6, m: 1e-5, gradient: 5e-6 };
 export const NORM: Bounds = { r: 1e-6, m: 1e-5, gradient: 5e-6 };
+/** Products of queries and of weights rounded to int16, half a unit of which is 1.5e-5 of the largest; no gradient. */
+export const INT16_PRODUCTS: Bounds = { r: 1e-4, m: 1e-4, gradient: 0 };

@@ -1,6 +1,6 @@
 import type { SparseKernels } from '../generated/sparse';
 import type { GradientCall, KernelCall, Shape } from '../op/define';
-import { queryBlocks } from './blockTable';
+import { type BlockTable, queryBlocks } from './blockTable';
 import { defineSparseOp } from './family';
 import type { FlexAttrs, FlexBackwardInput, FlexInput } from './flexAttention.attrs';
 import { flexAttentionReference, flexBackwardReference } from './flexAttention.reference';
@@ -10,6 +10,9 @@ const ROWS_PER_ITEM = 256;
 /** Keys of a packed block, and rows of a tile of the backward pass, as in the kernels. */
 const KEYS = 64;
 const BACKWARD_ROWS = 32;
+/** Keys of a mean run from which on rows are gathered, and rows whose sums wait together. */
+const MEAN_RUN = 16;
+const SCATTERED_ROWS = 1024;
 
 const ceil8 = (n: number) => Math.ceil(n / 8) * 8;
 
@@ -63,6 +66,8 @@ export const blockAttention = defineSparseOp<FlexInput, FlexAttrs>({
   kernel: (call) => {
     const { input, output, attrs, workspace, launch } = call;
     const { B, Tq, Hq, D, Tkv, Hkv, Dv, share, rows } = sizesOf(call.shape, attrs);
+    const modified = input.before || input.after || attrs.softcap > 0;
+    if (!modified && isScattered(attrs.table)) return scatterForward(call);
     const { blocks, mods } = describe(call);
     const parts = Math.ceil((attrs.table.blockQ * share) / rows);
     const floats = rows * (D + ceil8(Dv) + 4) + KEYS * (D + ceil8(Dv) + 8) + 8;
@@ -82,6 +87,53 @@ export const blockAttention = defineSparseOp<FlexInput, FlexAttrs>({
     return { q, k, v, before, after };
   },
 });
+
+/** Whether the queries choose long runs of keys one by one, so that it pays to gather the rows of a block of keys. */
+function isScattered({ blockQ, bitmaps, runs }: BlockTable): boolean {
+  if (blockQ !== 1 || bitmaps.count > 0) return false;
+  let keys = 0;
+  for (let i = 0; i < runs.length; i += 3) keys += runs[i + 1] - runs[i];
+  return keys >= (runs.length / 3) * MEAN_RUN;
+}
+
+/** The greatest number of (run, block of keys) pairs of `queries` neighbouring queries. */
+function mostEntries({ offsets, runs, Tq }: BlockTable, queries: number): number {
+  let most = 0;
+  for (let first = 0; first + 1 < offsets.length; first += Tq) {
+    for (let i = first; i < first + Tq; i += queries) {
+      let entries = 0;
+      const end = 3 * offsets[Math.min(i + queries, first + Tq)];
+      for (let run = 3 * offsets[i]; run < end; run += 3) {
+        entries += Math.ceil(runs[run + 1] / KEYS) - Math.floor(runs[run] / KEYS);
+      }
+      most = Math.max(most, entries);
+    }
+  }
+  return most;
+}
+
+function scatterForward(call: KernelCall<FlexInput, FlexAttrs, SparseKernels>): void {
+  const { input, output, attrs, workspace, launch } = call;
+  const { B, Tq, Hq, D, Tkv, Hkv, Dv, share } = sizesOf(call.shape, attrs);
+  const { blocks } = describe(call);
+  const queries = Math.max(1, Math.min(Tq, Math.floor(SCATTERED_ROWS / share)));
+  const entries = mostEntries(attrs.table, queries);
+  const pitchD = 4 * Math.ceil(D / 4);
+  const floats =
+    queries * share * (pitchD + ceil8(Dv) + 2) +
+    Math.ceil(Tkv / KEYS) +
+    1 +
+    3 * entries +
+    32 +
+    8 * (D + ceil8(Dv)) +
+    KEYS * (D + ceil8(Dv)) +
+    8 * (KEYS + 1) +
+    8;
+  // biome-ignore format: one argument list per line of the entry point
+  launch('scatterForward', B * (Hq / share) * Math.ceil(Tq / queries),
+    input.q, input.k, input.v, output[0], output[1], blocks,
+    Tq, Tkv, Hq, Hkv, D, Dv, attrs.scale, share, queries, entries, workspace(4 * floats));
+}
 
 const backward = defineSparseOp<FlexBackwardInput, FlexAttrs>({
   name: 'flexAttentionBackward',

@@ -4,6 +4,7 @@ export {
   deepseekSparseAttention,
 } from './deepseekSparseAttention';
 export { type FlexAttentionOptions, type FlexAttentionResult, flexAttention } from './flexAttention';
+export { type Int8AttentionOptions, int8Attention, type QuantizedRows, quantizeInt8 } from './int8Attention';
 export { type MobaAttentionOptions, mobaAttention } from './mobaAttention';
 export {
   type NativeSparseAttentionOptions,

@@ -1,7 +1,10 @@
-import { keep, type Tensor, zeros } from '@tensorflow/tfjs-core';
+import { dispose, keep, reshape, type Tensor, zeros } from '@tensorflow/tfjs-core';
 import { type AttentionOptions, scaledDotProductAttention } from '../attention/scaledDotProductAttention';
 import { type Move, moveElements } from '../runtime/inPlace';
-import { checkShapes } from '../tensor/shape';
+import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
+import { blockAttention } from './blockAttention';
+import { type BlockTable, FULL, TableBuilder } from './blockTable';
+import { int8Attention, type QuantizedRows, quantizeInt8, wordsOf } from './int8Attention';
 
 export interface KvCacheOptions {
   /** Sequences decoded together; default 1. They grow by the same tokens at a time. */
@@ -14,12 +17,25 @@ export interface KvCacheOptions {
   valueDim?: number;
   /** Tokens there is room for. */
   capacity: number;
+  /** `'int8'` holds a scale per token and head and a quarter of the bytes; default `'float32'`. */
+  storage?: 'float32' | 'int8';
 }
 
-export type CacheAttentionOptions = Omit<
-  AttentionOptions,
-  'isCausal' | 'causalAlign' | 'queryOffset' | 'kvLengths' | 'cuSeqlens' | 'returnLse'
->;
+/** Pages of `pageSize` tokens, token t in page `floor(t / pageSize)`: those a query reads, ascending. */
+export interface PageSelection {
+  pageSize: number;
+  /** One list for all key heads, or one for each. */
+  pages: ArrayLike<number> | readonly ArrayLike<number>[];
+}
+
+export interface CacheAttentionOptions
+  extends Omit<
+    AttentionOptions,
+    'isCausal' | 'causalAlign' | 'queryOffset' | 'kvLengths' | 'cuSeqlens' | 'returnLse'
+  > {
+  /** Read only some pages. Goes together with `scale` alone, and with float32 storage. */
+  selection?: PageSelection;
+}
 
 /**
  * Keys and values of one layer, allocated once and written in place: a token costs the copy of its own rows, however
@@ -35,15 +51,14 @@ export class KvCache {
   readonly headDim: number;
   readonly valueDim: number;
   readonly capacity: number;
-  /** `[B, capacity, Hkv, D]`, of which the first `length` tokens are in use. */
-  readonly keys: Tensor;
-  /** `[B, capacity, Hkv, Dv]` */
-  readonly values: Tensor;
+  readonly storage: 'float32' | 'int8';
+  /** What is held, rows of all heads token by token: keys and values, or their int8 and scales. */
+  private readonly parts: readonly Tensor[];
   private tokens = 0;
 
   /** @throws RangeError for a size that is no positive integer, or that the heap has no room for */
   constructor(options: KvCacheOptions) {
-    const { batch = 1, heads, headDim, valueDim = headDim, capacity } = options;
+    const { batch = 1, heads, headDim, valueDim = headDim, capacity, storage = 'float32' } = options;
     for (const [name, size] of Object.entries({ batch, heads, headDim, valueDim, capacity })) {
       if (!Number.isInteger(size) || size < 1)
         throw new RangeError(`KvCache: ${name} must be a positive integer; got ${size}`);
@@ -53,8 +68,31 @@ export class KvCache {
     this.headDim = headDim;
     this.valueDim = valueDim;
     this.capacity = capacity;
-    this.keys = keep(zeros([batch, capacity, heads, headDim]));
-    this.values = keep(zeros([batch, capacity, heads, valueDim]));
+    this.storage = storage;
+    const rows = [batch, capacity, heads];
+    this.parts =
+      storage === 'float32'
+        ? [headDim, valueDim].map((D) => keep(zeros([...rows, D])))
+        : [headDim, valueDim].flatMap((D) => [
+            keep(zeros([...rows, wordsOf(D)], 'int32')),
+            keep(zeros([...rows, 1])),
+          ]);
+  }
+
+  /** `[B, capacity, Hkv, D]`, of which the first `length` tokens are in use. Only with float32 storage. */
+  get keys(): Tensor {
+    return this.floats('keys', 0);
+  }
+
+  /** `[B, capacity, Hkv, Dv]` */
+  get values(): Tensor {
+    return this.floats('values', 1);
+  }
+
+  private floats(name: string, part: number): Tensor {
+    if (this.storage === 'int8')
+      throw new Error(`KvCache: ${name} are held in int8; read them with attend or storage: 'float32'`);
+    return this.parts[part];
   }
 
   /** Tokens held. */
@@ -81,18 +119,19 @@ export class KvCache {
         `${op}: ${n} tokens behind ${this.tokens} do not fit; expected at most capacity = ${capacity} in all`,
       );
     }
-    for (const [target, source] of [
-      [this.keys, k],
-      [this.values, v],
-    ]) {
+    const quantized = this.storage === 'int8' ? [k, v].map(quantizeInt8) : [];
+    const sources =
+      quantized.length === 0 ? [k, v] : quantized.flatMap(({ values, scales }) => [values, scales]);
+    this.parts.forEach((target, part) => {
       const row = heads * target.shape[3]!;
       const moves = Array.from({ length: batch }, (_, b) => ({
         to: (b * capacity + this.tokens) * row,
         from: b * n * row,
         count: n * row,
       }));
-      moveElements(op, target, source, moves);
-    }
+      moveElements(op, target, sources[part], moves);
+    });
+    for (const { values, scales } of quantized) dispose([values, scales]);
     this.tokens += n;
   }
 
@@ -114,21 +153,17 @@ export class KvCache {
    */
   keep(tokens: ArrayLike<number> | readonly ArrayLike<number>[]): void {
     const op = 'KvCache.keep';
-    const perHead = typeof tokens[0] === 'object';
-    const lists = perHead ? (tokens as readonly ArrayLike<number>[]) : [tokens as ArrayLike<number>];
+    const lists = this.listsOf(op, 'tokens', tokens, this.tokens);
+    const perHead = lists.length > 1;
     const { batch, heads, capacity } = this;
-    if (perHead && lists.length !== heads) {
-      throw new RangeError(`${op}: tokens has ${lists.length} lists; expected one or Hkv = ${heads}`);
-    }
     for (const [h, list] of lists.entries()) {
       if (list.length !== lists[0].length) {
         throw new RangeError(
           `${op}: tokens of head ${h} are ${list.length}; expected ${lists[0].length} as of head 0`,
         );
       }
-      checkAscending(op, `tokens${perHead ? ` of head ${h}` : ''}`, list, this.tokens);
     }
-    for (const target of [this.keys, this.values]) {
+    for (const target of this.parts) {
       const row = target.shape[3]!;
       const moves: Move[] = [];
       for (let b = 0; b < batch; b++) {
@@ -146,30 +181,95 @@ export class KvCache {
     this.tokens = lists[0].length;
   }
 
+  /** One list, or one for each key head, of ascending indices below `end`. */
+  private listsOf(
+    op: string,
+    name: string,
+    given: ArrayLike<number> | readonly ArrayLike<number>[],
+    end: number,
+  ): readonly ArrayLike<number>[] {
+    const perHead = typeof given[0] === 'object';
+    const lists = perHead ? (given as readonly ArrayLike<number>[]) : [given as ArrayLike<number>];
+    if (perHead && lists.length !== this.heads) {
+      throw new RangeError(`${op}: ${name} has ${lists.length} lists; expected one or Hkv = ${this.heads}`);
+    }
+    lists.forEach((list, h) => {
+      checkAscending(op, `${name}${perHead ? ` of head ${h}` : ''}`, list, end);
+    });
+    return lists;
+  }
+
   /**
-   * Causal softmax attention of the last Tq tokens held over all of them.
+   * Causal softmax attention of the last Tq tokens held over all of them, or over the selected pages. With int8 storage
+   * it takes `scale` and `window` only.
    *
    * @param q `[B, Tq, Hq, D]`, the queries of the tokens appended last
    * @returns `[B, Tq, Hq, Dv]`
+   * @throws TypeError, RangeError naming the argument, what came and what was expected
    */
   attend(q: Tensor, options: CacheAttentionOptions = {}): Tensor {
     const op = 'KvCache.attend';
-    const { batch, headDim, tokens, keys, values } = this;
-    const { Tq } = checkShapes(op, [['q', q, `${batch} Tq Hq ${headDim}`]]) as { Tq: number };
+    const { batch, heads, headDim, valueDim, tokens, parts, storage } = this;
+    const { Tq, Hq } = checkShapes(op, [['q', q, `${batch} Tq Hq ${headDim}`]]) as { Tq: number; Hq: number };
     if (Tq > tokens) {
       throw new RangeError(`${op}: q has Tq = ${Tq} tokens; expected at most the ${tokens} held`);
     }
-    return scaledDotProductAttention(q, keys, values, {
-      ...options,
-      isCausal: true,
-      queryOffset: tokens - Tq,
-      kvLengths: Array(batch).fill(tokens),
-    });
+    checkMultiple(op, 'Hq', Hq, 'Hkv', heads);
+    const { selection, scale = headDim ** -0.5, window, ...others } = options;
+    const unsupported = Object.keys(others).find((name) => others[name as keyof typeof others] !== undefined);
+    if (storage === 'int8') {
+      if (unsupported !== undefined || selection !== undefined || typeof window === 'object') {
+        throw new RangeError(
+          `${op}: int8 storage takes a scale and a window to the left; got ${unsupported ?? (selection ? 'selection' : 'two windows')}`,
+        );
+      }
+      const rows = ([values, scales]: readonly Tensor[]): QuantizedRows => ({
+        values,
+        scales: reshape(scales, scales.shape.slice(0, 3)),
+      });
+      const [k, v] = [rows(parts), rows(parts.slice(2))];
+      const output = int8Attention(q, k, v, { valueDim, kvLength: tokens, window, scale });
+      dispose([k.scales, v.scales]);
+      return output;
+    }
+    if (selection === undefined) {
+      return scaledDotProductAttention(q, parts[0], parts[1], {
+        ...options,
+        isCausal: true,
+        queryOffset: tokens - Tq,
+        kvLengths: Array(batch).fill(tokens),
+      });
+    }
+    if (unsupported !== undefined || window !== undefined) {
+      throw new RangeError(`${op}: selection goes together with scale alone; got ${unsupported ?? 'window'}`);
+    }
+    checkFinite(op, 'scale', scale);
+    const table = this.tableOf(op, selection, Tq);
+    const [output, lse] = blockAttention.run({ q, k: parts[0], v: parts[1] }, { table, scale, softcap: 0 });
+    lse.dispose();
+    return output;
+  }
+
+  private tableOf(op: string, { pageSize, pages }: PageSelection, Tq: number): BlockTable {
+    if (!Number.isInteger(pageSize) || pageSize < 1)
+      throw new RangeError(`${op}: pageSize must be a positive integer; got ${pageSize}`);
+    const { tokens, capacity } = this;
+    const lists = this.listsOf(op, 'pages', pages, Math.ceil(tokens / pageSize));
+    const geometry = { B: 1, H: lists.length, Tq, Tkv: capacity, blockQ: 1, blockKv: 1 };
+    const builder = new TableBuilder(geometry);
+    for (const list of lists) {
+      for (let end = tokens - Tq + 1; end <= tokens; end++) {
+        for (let n = 0; n < list.length; n++) {
+          builder.add(list[n] * pageSize, Math.min((list[n] + 1) * pageSize, end), FULL);
+        }
+        builder.endRow();
+      }
+    }
+    return builder.table();
   }
 
   dispose(): void {
-    this.keys.dispose();
-    this.values.dispose();
+    dispose([...this.parts]);
   }
 }
 

@@ -11,7 +11,7 @@ export {
   orMasks,
 } from './createBlockMask';
 export type { SvgOptions } from './drawMask';
-export { type CacheAttentionOptions, KvCache, type KvCacheOptions } from './kvCache';
+export { type CacheAttentionOptions, KvCache, type KvCacheOptions, type PageSelection } from './kvCache';
 export * as masks from './masks';
 export type { ScoreMod } from './scoreMods';
 export * as scoreMods from './scoreMods';

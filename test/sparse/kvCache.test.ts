@@ -1,7 +1,14 @@
 import { concat, dispose, memory, slice, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { afterEach, describe, expect, it } from 'vitest';
 import { deviation, drawInputs, float64 } from '../../src/catalog/numerics';
-import { flexAttention, KvCache, masks, ready, scaledDotProductAttention } from '../../src/index';
+import {
+  createBlockMask,
+  flexAttention,
+  KvCache,
+  masks,
+  ready,
+  scaledDotProductAttention,
+} from '../../src/index';
 import { damagedBlocks } from '../guard';
 
 const [B, Hkv, Hq, D, Dv] = [2, 2, 4, 8, 12];
@@ -115,6 +122,56 @@ describe('KvCache', () => {
     });
   });
 
+  it('reads only the selected pages, of all heads or of each', () => {
+    tidy(() => {
+      const { q, k, v } = draw(23, 9);
+      const cache = use(cacheOf(30));
+      cache.append(k, v);
+      const last = part(q, 21, 2);
+      const all = { pageSize: 4, pages: [0, 1, 2, 3, 4, 5] };
+      expectClose(cache.attend(last, { selection: all }), cache.attend(last));
+      const pages = [
+        [0, 5],
+        [1, 2, 5],
+      ];
+      const seen = (h: number, i: number, j: number) => j <= 21 + i && pages[h >> 1].includes(j >> 2);
+      const blockMask = createBlockMask((_, h, i, j) => seen(h, i, j), { H: Hq, Tq: 2, Tkv: 23 });
+      expectClose(
+        cache.attend(last, { selection: { pageSize: 4, pages }, scale: 0.3 }),
+        flexAttention(last, k, v, { blockMask, scale: 0.3 }),
+      );
+    });
+  });
+
+  it('holds int8, near to float32, in pieces of any size', () => {
+    tidy(() => {
+      const { q, k, v } = draw(33, 10);
+      const options = {
+        batch: B,
+        heads: Hkv,
+        headDim: D,
+        valueDim: Dv,
+        capacity: 40,
+        storage: 'int8',
+      } as const;
+      const cache = use(new KvCache(options));
+      for (let at = 0; at < 33; at += 11) cache.append(part(k, at, 11), part(v, at, 11));
+      const exact = scaledDotProductAttention(q, k, v, { isCausal: true, window: 9 });
+      expectClose(cache.attend(q, { window: 9 }), exact, 2e-2);
+      cache.keep([
+        [0, 1, 2, 30],
+        [3, 4, 5, 32],
+      ]);
+      const float = use(cacheOf(40));
+      float.append(k, v);
+      float.keep([
+        [0, 1, 2, 30],
+        [3, 4, 5, 32],
+      ]);
+      expectClose(cache.attend(part(q, 32, 1)), float.attend(part(q, 32, 1)), 2e-2);
+    });
+  });
+
   it('writes nowhere else', () => {
     const { q, k, v } = draw(5, 6);
     const damaged = damagedBlocks(() => {
@@ -122,7 +179,20 @@ describe('KvCache', () => {
       cache.append(k, v);
       cache.keep([1, 4]);
       cache.attend(part(q, 0, 1)).dispose();
+      cache.attend(part(q, 0, 1), { selection: { pageSize: 2, pages: [0] } }).dispose();
       cache.dispose();
+      const int8 = new KvCache({
+        batch: B,
+        heads: Hkv,
+        headDim: D,
+        valueDim: Dv,
+        capacity: 5,
+        storage: 'int8',
+      });
+      int8.append(k, v);
+      int8.keep([1, 4]);
+      int8.attend(part(q, 0, 1)).dispose();
+      int8.dispose();
     });
     expect(damaged).toBe(0);
     dispose([q, k, v]);
@@ -169,6 +239,20 @@ describe('KvCache', () => {
         'KvCache.keep: tokens of head 1 are 2; expected 1 as of head 0',
       );
       expect(() => cache.keep([[0]])).toThrow('KvCache.keep: tokens has 1 lists; expected one or Hkv = 2');
+      const select = (pages: number[], pageSize = 2) => cache.attend(q, { selection: { pageSize, pages } });
+      expect(() => select([0, 2])).toThrow('KvCache.attend: pages hold 2; expected indices from 0 to 1');
+      expect(() => select([0, 0])).toThrow(
+        'KvCache.attend: pages hold 0 after 0; expected them ascending, each once',
+      );
+      expect(() => select([0], 0)).toThrow('KvCache.attend: pageSize must be a positive integer; got 0');
+      const softcap = { selection: { pageSize: 2, pages: [0] }, softcap: 3 };
+      expect(() => cache.attend(q, softcap)).toThrow(
+        'KvCache.attend: selection goes together with scale alone; got softcap',
+      );
+      const int8 = use(new KvCache({ heads: 1, headDim: 4, capacity: 4, storage: 'int8' }));
+      expect(() => int8.keys).toThrow(
+        "KvCache: keys are held in int8; read them with attend or storage: 'float32'",
+      );
       expect(() => new KvCache({ heads: 1, headDim: 4, capacity: 0 })).toThrow(
         'KvCache: capacity must be a positive integer; got 0',
       );
