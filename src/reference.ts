@@ -7,6 +7,7 @@ const reference = Object.fromEntries(
 ) as unknown as typeof ops;
 
 export const {
+  attentionMass,
   baseRouting,
   causalConv1d,
   causalConv1dUpdate,

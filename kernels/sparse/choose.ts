@@ -107,7 +107,7 @@ export function chooseBlocks(
 }
 
 /** S [n][8] from scores in units of log 2 to probabilities over the range of each lane. */
-function probabilities(S: usize, n: i32, R: usize): void {
+export function probabilities(S: usize, n: i32, R: usize): void {
   const lo0 = v128.load(R), lo1 = v128.load(R, 16), hi0 = v128.load(R, 32), hi1 = v128.load(R, 48);
   const hidden = f32x4.splat(-Infinity);
   let m0 = hidden, m1 = hidden;

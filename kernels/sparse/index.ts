@@ -6,3 +6,4 @@ export { blockMeans, blockMeansBackward } from './blockMeans';
 export { addGated, addGatedBackward } from './gatedSum';
 export { int8Attention, quantizeRows } from './int8';
 export { scatterForward } from './scatterForward';
+export { attentionMass } from './attentionMass';

@@ -1,3 +1,4 @@
+export { type AttentionMassOptions, attentionMass } from './attentionMass';
 export {
   type DeepseekSparseAttentionOptions,
   type DeepseekSparseAttentionResult,

@@ -1,4 +1,5 @@
 export type { BlockMask } from './blockMask';
+export { CascadePruning, FastGen, HeavyHitters, PageSelector, SnapKv, StreamingLlm } from './cachePolicies';
 export {
   andMasks,
   type BlockIndices,
@@ -13,5 +14,6 @@ export {
 export type { SvgOptions } from './drawMask';
 export { type CacheAttentionOptions, KvCache, type KvCacheOptions, type PageSelection } from './kvCache';
 export * as masks from './masks';
+export { antidiagonalMask, aShapeMask, blockSparseMask, seerMask, verticalSlashMask } from './prefillMasks';
 export type { ScoreMod } from './scoreMods';
 export * as scoreMods from './scoreMods';
