@@ -68,7 +68,7 @@ export class Model {
   private readonly head: Function;
 
   constructor(readonly spec: ModelSpec) {
-    const weights = Weights.root();
+    const weights = Weights.empty();
     const table = weights.tensor(`${spec.embedding.name}.weight`, [spec.vocabSize, spec.size]);
     this.embed = (ids) => scaled(embedding(ids, table.value), spec.embedding.scale);
     this.blocks = spec.layers.map((layer) => block(weights, layer));
@@ -94,7 +94,13 @@ export class Model {
     const position = cache?.position ?? 0;
     return tidy(() => {
       const shared = new Map<string, Tensor>();
-      const step = (name: string): Step => ({ position, state: cache?.of(name) ?? forgetful, shared });
+      const stateOf = (name: string) => cache?.of(name) ?? forgetful;
+      const step = (name: string): Step => ({
+        position,
+        shared,
+        state: stateOf(name),
+        stateOf: (part) => stateOf(`${name}.${part}`),
+      });
       let x = this.embed(ids);
       shared.set('embeddings', x);
       for (const run of this.blocks) x = run(x, step);

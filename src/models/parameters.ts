@@ -63,8 +63,13 @@ export class Weights {
     private readonly prefix: string,
   ) {}
 
-  static root(): Weights {
+  static empty(): Weights {
     return new Weights(new Map(), '');
+  }
+
+  /** All names. */
+  get root(): Weights {
+    return new Weights(this.known, '');
   }
 
   get parameters(): Parameter[] {

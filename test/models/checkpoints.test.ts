@@ -12,5 +12,10 @@ for (const name of [
   'fla_gated_deltanet',
   'qwen3_next',
   'mamba',
+  'mamba2',
+  'bamba',
+  'minimax',
+  'fla_gla',
+  'fla_retnet',
 ])
   testCheckpoint(name);

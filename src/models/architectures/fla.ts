@@ -31,11 +31,6 @@ export function hybridAttention(config: Config, layer: number): AttentionSpec | 
   };
 }
 
-export interface FlaNames {
-  token?: string;
-  norms?: readonly [token: NormSpec, channel: NormSpec];
-}
-
 /** A model of flash-linear-attention: `attn` and `mlp` with a norm before each, some layers softmax attention. */
 export function flaModel(config: Config, token: (layer: number) => MixerSpec): ModelSpec {
   const [size, eps] = [config.number('hidden_size'), config.number('norm_eps', 1e-6)];

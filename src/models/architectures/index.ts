@@ -8,26 +8,35 @@ import { gptOss } from './gptOss';
 import { jamba } from './jamba';
 import { kimiLinear } from './kimiLinear';
 import { lfm2 } from './lfm2';
+import { glaNet, hgrn2Net, retNet } from './linear';
 import { llama } from './llama';
-import { falconMamba, mamba } from './mamba';
+import { falconMamba, mamba, samba } from './mamba';
+import { bamba, falconH1, mamba2 } from './mamba2';
+import { minimax } from './minimax';
 import { mixtral, olmoe, qwen3Moe } from './moe';
 import { recurrentGemma } from './recurrentGemma';
 import { rwkv7 } from './rwkv';
 
 /** By the `model_type` of their configs. */
 export const architectures: Readonly<Record<string, Architecture>> = {
+  bamba,
   deepseek_v3: deepseekV3,
   delta_net: deltaNet,
+  falcon_h1: falconH1,
   falcon_mamba: falconMamba,
   gated_deltanet: gatedDeltaNet,
   gemma2,
+  gla: glaNet,
   gpt_oss: gptOss,
+  hgrn2: hgrn2Net,
   jamba,
   kda: kdaNet,
   kimi_linear: kimiLinear,
   lfm2,
   llama,
   mamba,
+  mamba2,
+  minimax,
   mistral: llama,
   mixtral,
   olmo_hybrid: olmoHybrid,
@@ -35,7 +44,9 @@ export const architectures: Readonly<Record<string, Architecture>> = {
   qwen3_moe: qwen3Moe,
   qwen3_next: qwen3Next,
   recurrent_gemma: recurrentGemma,
+  retnet: retNet,
   rwkv7,
+  samba,
 };
 
 /**

@@ -2,7 +2,8 @@ import type { Config } from '../config';
 import type { MixerSpec } from '../mixers';
 import type { MambaSpec } from '../mixers/mamba';
 import type { ModelSpec } from '../spec';
-import { type Architecture, decoder, range, rms } from './common';
+import { type Architecture, decoder, hiddenActivation, preNormLayer, range, rms } from './common';
+import { flaDecoder, hybridAttention } from './fla';
 
 /** `auto` is a sixteenth of the size. */
 export function rankOf(config: Config, key: string): number {
@@ -44,3 +45,24 @@ export const mamba: Architecture = (config) => backbone(config, mambaSpec(config
 
 export const falconMamba: Architecture = (config) =>
   backbone(config, mambaSpec(config, { eps: config.number('mixer_rms_eps', 1e-6), weights: false }), true);
+
+/** Samba: Mamba and attention with a window by turns, a gated network after each. */
+export const samba: Architecture = (config) => {
+  const [size, eps] = [config.number('hidden_size'), config.number('norm_eps', 1e-5)];
+  const wide = Math.floor((size * config.number('hidden_ratio', 4) * 2) / 3);
+  const feedForward = {
+    type: 'feedForward' as const,
+    size,
+    intermediate: 256 * Math.ceil(wide / 256),
+    activation: hiddenActivation(config, 'swish'),
+  };
+  const layers = range(config.number('num_hidden_layers')).map((i) =>
+    preNormLayer(
+      `model.layers.${i}`,
+      [rms('mixer_norm', size, eps), rms('mlp_norm', size, eps)],
+      ['mixer', hybridAttention(config, i) ?? mambaSpec(config)],
+      ['mlp', feedForward],
+    ),
+  );
+  return flaDecoder(config, layers, rms('model.norm_f', size, eps));
+};

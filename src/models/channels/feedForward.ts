@@ -10,6 +10,8 @@ export interface FeedForwardSpec {
   activation?: ActivationName;
   /** Default false. */
   bias?: boolean;
+  /** Multiplies the gate before its activation; default 1. */
+  gateScale?: number;
   /** Default `['gate_proj', 'up_proj', 'down_proj']`; without a gate the first is undefined. */
   names?: readonly [gate: string | undefined, up: string, down: string];
 }
@@ -23,5 +25,5 @@ export const feedForward: MixerFactory<FeedForwardSpec> = (weights, spec) => {
     up: weights.linear(up, size, F, bias),
     down: weights.linear(down, F, size, bias),
   };
-  return (x) => mlp(x, layers, { activation });
+  return (x) => mlp(x, layers, { activation, gateScale: spec.gateScale });
 };

@@ -53,3 +53,10 @@ export function convolution(weights: Weights, spec: ConvolutionSpec) {
     return output;
   };
 }
+
+/** The convolutions of flash-linear-attention's queries, keys and values, if they have a width. */
+export function flaConvolutions(weights: Weights, sizes: readonly number[], width: number | undefined) {
+  if (width === undefined) return (x: Tensor): Tensor => x;
+  const parts = ['q', 'k', 'v'].map((name, i) => [`${name}_conv1d`, sizes[i]] as const);
+  return convolution(weights, { parts, width, activation: 'silu' });
+}

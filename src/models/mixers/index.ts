@@ -4,24 +4,34 @@ import { rwkvChannel } from '../channels/rwkv';
 import { attention } from './attention';
 import { delta } from './delta';
 import { gatedDelta } from './gatedDelta';
+import { gla } from './gla';
+import { hgrn2 } from './hgrn2';
 import { kda } from './kda';
 import { latent } from './latent';
+import { lightning } from './lightning';
 import { mamba } from './mamba';
+import { mamba2 } from './mamba2';
 import type { MixerFactory } from './mixer';
+import { parallelOf } from './parallel';
+import { retention } from './retention';
 import { rgLru } from './rgLru';
 import { rwkv7 } from './rwkv7';
 import { shortConvolution } from './shortConvolution';
 
-/** Token and channel mixers by the type that their specs carry. */
-export const mixers = {
+const single = {
   attention,
   delta,
   feedForward,
   gatedDelta,
+  gla,
+  hgrn2,
   kda,
   latent,
+  lightning,
   mamba,
+  mamba2,
   moe,
+  retention,
   rgLru,
   rwkv7,
   rwkvChannel,
@@ -29,6 +39,14 @@ export const mixers = {
 };
 
 type SpecOf<F> = F extends MixerFactory<infer Spec> ? Spec : never;
+type SingleSpec = SpecOf<(typeof single)[keyof typeof single]>;
+
+const parallel = parallelOf<SingleSpec>((weights, spec) =>
+  (single[spec.type] as MixerFactory<SingleSpec>)(weights, spec),
+);
+
+/** Token and channel mixers by the type that their specs carry. */
+export const mixers = { ...single, parallel };
 
 /** A mixer as data. */
 export type MixerSpec = SpecOf<(typeof mixers)[keyof typeof mixers]>;

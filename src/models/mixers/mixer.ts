@@ -8,6 +8,8 @@ export interface Step {
   position: number;
   /** What it remembers of them. */
   state: MixerState;
+  /** What mixers within it remember, by name. */
+  stateOf(part: string): MixerState;
   /** What layers pass on to later ones of the same pass, by name. */
   shared: Map<string, Tensor>;
 }

@@ -3,4 +3,4 @@ export { embedding } from './embedding';
 export { type LinearWeights, linear } from './linear';
 export { type MlpWeights, mlp } from './mlp';
 export { groupNorm, layerNorm, type NormWeights } from './norm';
-export { channels, fromHeads, splitChannels, toHeads, tokens } from './shape';
+export { channels, fromHeads, repeatHeads, splitChannels, toHeads, tokens } from './shape';

@@ -13,9 +13,10 @@ export interface MlpWeights {
 export function mlp(
   x: Tensor,
   { up, down, gate }: MlpWeights,
-  { activation = 'silu' }: { activation?: ActivationName } = {},
+  { activation = 'silu', gateScale = 1 }: { activation?: ActivationName; gateScale?: number } = {},
 ): Tensor {
   const f = activations[activation];
-  const hidden = gate === undefined ? f(linear(x, up)) : mul(f(linear(x, gate)), linear(x, up));
-  return linear(hidden, down);
+  if (gate === undefined) return linear(f(linear(x, up)), down);
+  const opening = linear(x, gate);
+  return linear(mul(f(gateScale === 1 ? opening : mul(opening, gateScale)), linear(x, up)), down);
 }

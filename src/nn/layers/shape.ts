@@ -1,4 +1,4 @@
-import { reshape, slice, type Tensor } from '@tensorflow/tfjs-core';
+import { reshape, slice, type Tensor, tile } from '@tensorflow/tfjs-core';
 
 /** `[B, T, H D]` to `[B, T, H, D]` */
 export function toHeads(x: Tensor, D: number): Tensor {
@@ -31,4 +31,11 @@ export function splitChannels(x: Tensor, sizes: readonly number[]): Tensor[] {
 export function tokens(x: Tensor, begin: number, size: number): Tensor {
   const [B, , ...rest] = x.shape;
   return slice(x, [0, begin, ...rest.map(() => 0)], [B, size, ...rest]);
+}
+
+/** `[B, T, H, D]` to `[B, T, H times, D]`, each head followed by its copies. */
+export function repeatHeads(x: Tensor, times: number): Tensor {
+  if (times === 1) return x;
+  const [B, T, H, D] = x.shape;
+  return reshape(tile(reshape(x, [B * T, H, 1, D]), [1, 1, times, 1]), [B, T, H * times, D]);
 }
