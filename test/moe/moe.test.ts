@@ -197,10 +197,23 @@ describe('moeMlp', () => {
           const options: MoeMlpOptions = { activation, layout: inOut ? 'inOut' : 'outIn', interleaved };
           tidy(() => {
             const routing = linnet.topkRouting(logits, { topK: Math.min(2, E) });
-            expectEqual(
-              linnet.moeMlp(hidden, experts, routing, options),
-              reference.moeMlp(hidden, experts, routing, options),
-            );
+            const expected = float64(reference.moeMlp(hidden, experts, routing, options));
+            const actual = float64(linnet.moeMlp(hidden, experts, routing, options));
+            // two experts may cancel, which no float32 sum survives: the error is measured against their sizes
+            const sizes = new Float64Array(expected.length);
+            for (let slot = 0; slot < Math.min(2, E); slot++) {
+              const [weights, indices] = [routing.weights, routing.indices].map((t) =>
+                slice(t, [0, slot], [N, 1]),
+              );
+              const alone = float64(reference.moeMlp(hidden, experts, { weights, indices }, options));
+              alone.forEach((y, i) => {
+                sizes[i] += Math.abs(y);
+              });
+            }
+            const errors = actual.map((y, i) => sizes[i] + Math.abs(y - expected[i]));
+            const { r, m } = deviation(errors, sizes);
+            expect(r).toBeLessThanOrEqual(MOE.r);
+            expect(m).toBeLessThanOrEqual(MOE.m);
           });
           dispose([hidden, logits, experts.gateUp, experts.down]);
         },
