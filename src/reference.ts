@@ -69,6 +69,7 @@ export const {
   sinkhornRouting,
   sLstm,
   softMoe,
+  ssd,
   switchRouting,
   titansLinear,
   tokenShift,

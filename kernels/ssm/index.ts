@@ -7,3 +7,4 @@ export { headProducts, rgLruGates, rgLruGatesBackward, transposeHeads } from './
 export { selectiveScan } from './selectiveScan';
 export { selectiveScanBackward } from './selectiveScanBackward';
 export { selectiveScanComplex, selectiveScanComplexBackward } from './selectiveScanComplex';
+export { ssdOutputs, ssdOutputsBackward, ssdSteps, ssdStepsBackward, transposeMatrices } from './ssd';

@@ -209,6 +209,76 @@ export const mamba: CatalogEntry[] = [
     ],
   },
   {
+    name: 'ssd',
+    family: 'ssm',
+    summary: 'State space duality (Mamba-2)',
+    paper: MAMBA2,
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'T37-H2-P5-N4',
+        inputs: {
+          x: { shape: [1, 37, 2, 5] },
+          dt: { ...step, shape: [1, 37, 2] },
+          A: { ...decay, shape: [2] },
+          b: { shape: [1, 37, 1, 4] },
+          c: { shape: [1, 37, 1, 4] },
+        },
+        call: (ops, { x, dt, A, b, c }) => ops.ssd(x, dt, A, b, c),
+      },
+      {
+        id: 'all-options-H4-G2-P3-N5',
+        inputs: {
+          x: { shape: [2, 7, 4, 3] },
+          dt: { shape: [2, 7, 4] },
+          A: { ...decay, shape: [4] },
+          b: { shape: [2, 7, 2, 5] },
+          c: { shape: [2, 7, 2, 5] },
+          D: { shape: [4] },
+          z: { shape: [2, 7, 4, 3] },
+          dtBias: { shape: [4] },
+          initialState: { shape: [2, 4, 3, 5] },
+        },
+        call: (ops, { x, dt, A, b, c, ...options }) => {
+          const all = { ...options, dtSoftplus: true, outputFinalState: true, chunkSize: 8 } as const;
+          const { output, finalState } = ops.ssd(x, dt, A, b, c, all);
+          return [output, finalState];
+        },
+      },
+      {
+        id: 'packed-limits',
+        inputs: {
+          x: { shape: [1, 21, 2, 4] },
+          dt: { shape: [1, 21, 2] },
+          A: { ...decay, shape: [2] },
+          b: { shape: [1, 21, 1, 3] },
+          c: { shape: [1, 21, 1, 3] },
+          D: { shape: [2, 4] },
+          initialState: { shape: [3, 2, 4, 3] },
+        },
+        call: (ops, { x, dt, A, b, c, ...options }) => {
+          const packed = { cuSeqlens: [0, 1, 1, 21], outputFinalState: true } as const;
+          const steps = { dtSoftplus: true, dtLimit: [0.4, 1.1] } as const;
+          const { output, finalState } = ops.ssd(x, dt, A, b, c, { ...options, ...packed, ...steps });
+          return [output, finalState];
+        },
+      },
+      {
+        id: 'seqIdx-gate',
+        inputs: {
+          x: { shape: [2, 6, 2, 3] },
+          dt: { ...step, shape: [2, 6, 2] },
+          A: { ...decay, shape: [2] },
+          b: { shape: [2, 6, 2, 2] },
+          c: { shape: [2, 6, 2, 2] },
+          z: { shape: [2, 6, 2, 3] },
+          seqIdx: { shape: [2, 6], dtype: 'int32', values: [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 3, 3] },
+        },
+        call: (ops, { x, dt, A, b, c, ...options }) => ops.ssd(x, dt, A, b, c, options),
+      },
+    ],
+  },
+  {
     name: 'causalConv1d',
     family: 'ssm',
     summary: 'Causal depthwise convolution with an activation',

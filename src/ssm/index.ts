@@ -20,3 +20,4 @@ export {
   selectiveScan,
   selectiveStateUpdate,
 } from './selectiveScan';
+export { type SsdOptions, ssd } from './ssd';

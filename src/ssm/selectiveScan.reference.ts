@@ -5,17 +5,13 @@ import {
   type SelectiveScanInput,
   sizesOf,
 } from './selectiveScan.attrs';
-import { sigmoid, silu, siluSlope } from './silu.reference';
+import { sigmoid, silu, siluSlope, softplus } from './silu.reference';
 
 type Inputs = { [name in SelectiveScanInput | 'kept' | 'dOutput' | 'dLast' | 'dLastIm']?: NdArray };
 
 /** A number, complex or not, at an index of the array of real parts and that of imaginary parts. */
 function complexAt(re: NdArray | undefined, im: NdArray | undefined, i: number): readonly [number, number] {
   return [re?.data[i] ?? 0, im?.data[i] ?? 0];
-}
-
-function softplus(x: number): number {
-  return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 }
 
 /** What one channel d of one batch entry b sees of the inputs. */

@@ -11,3 +11,8 @@ export function siluSlope(x: number): number {
   const s = sigmoid(x);
   return s * (1 + x * (1 - s));
 }
+
+/** log(1 + e^x) */
+export function softplus(x: number): number {
+  return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+}

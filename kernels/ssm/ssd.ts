@@ -1,0 +1,157 @@
+import { fma } from '../core/exp';
+import { loadLanes, storeLanes } from '../core/lanes';
+import { softplus } from '../core/log';
+import { dot, sumLanes } from '../core/reduce';
+import { sigmoid, silu, siluSlope } from '../core/silu';
+
+// What stands around the scan of Mamba-2, by blocks of 64 tokens: step sizes before it, skip and gate after it.
+
+const ROWS: i32 = 64;
+
+// @ts-ignore: decorator
+@inline
+function at(p: usize, i: i32): usize {
+  return p + (<usize>i << 2);
+}
+
+// @ts-ignore: decorator
+@inline
+function clampedStep(raw: v128, isSoftplus: i32, low: f32, high: f32): v128 {
+  const step = isSoftplus ? softplus(raw) : raw;
+  return f32x4.pmin(f32x4.pmax(step, f32x4.splat(low)), f32x4.splat(high));
+}
+
+/** steps [H] of a token, dt + bias through softplus and limits; `raw` [H] is what softplus is given. */
+function loadSteps(
+  dt: usize, bias: usize, H: i32, isSoftplus: i32, low: f32, high: f32, raw: usize, steps: usize,
+): void {
+  for (let h = 0; h < H; h += 4) {
+    let d = loadLanes(at(dt, h), H - h);
+    if (bias) d = f32x4.add(d, loadLanes(at(bias, h), H - h));
+    v128.store(at(raw, h), d);
+    v128.store(at(steps, h), clampedStep(d, isSoftplus, low, high));
+  }
+}
+
+/** v = x dt and g = dt A for blocks [begin, end) of x [rows, H, P] and dt [rows, H]. `work` holds two rows of dt. */
+export function ssdSteps(
+  x: usize, dt: usize, A: usize, bias: usize, v: usize, g: usize, work: usize,
+  rows: i32, H: i32, P: i32, isSoftplus: i32, low: f32, high: f32, begin: i32, end: i32,
+): void {
+  const steps = at(work, (H + 3) & ~3);
+  const last = min(rows, end * ROWS);
+  for (let r = begin * ROWS; r < last; r++) {
+    loadSteps(at(dt, r * H), bias, H, isSoftplus, low, high, work, steps);
+    for (let h = 0; h < H; h += 4) {
+      storeLanes(at(g, r * H + h), f32x4.mul(v128.load(at(steps, h)), loadLanes(at(A, h), H - h)), H - h);
+    }
+    for (let h = 0; h < H; h++) {
+      const d = v128.load32_splat(at(steps, h)), from = at(x, (r * H + h) * P), to = at(v, (r * H + h) * P);
+      for (let p = 0; p < P; p += 4) storeLanes(at(to, p), f32x4.mul(d, loadLanes(at(from, p), P - p)), P - p);
+    }
+  }
+}
+
+/**
+ * From the gradients dv and dg: dx = dv dt, and with s = dv . x + dg A that in dt is s where dt lies within the limits,
+ * times the slope of softplus. Sums over a block for A and bias go to partial [blocks, 2, H]. `work` holds five rows of dt.
+ */
+export function ssdStepsBackward(
+  x: usize, dt: usize, A: usize, bias: usize, dv: usize, dg: usize, dx: usize, ddt: usize, partial: usize, work: usize,
+  rows: i32, H: i32, P: i32, isSoftplus: i32, low: f32, high: f32, begin: i32, end: i32,
+): void {
+  const Hp = (H + 3) & ~3, steps = at(work, Hp), products = at(steps, Hp), sumA = at(products, Hp), sumBias = at(sumA, Hp);
+  for (let block = begin; block < end; block++) {
+    const last = min(rows, (block + 1) * ROWS);
+    memory.fill(sumA, 0, <usize>Hp << 3);
+    for (let r = block * ROWS; r < last; r++) {
+      loadSteps(at(dt, r * H), bias, H, isSoftplus, low, high, work, steps);
+      for (let h = 0; h < H; h++) {
+        const i = (r * H + h) * P, d = v128.load32_splat(at(steps, h)), from = at(dv, i), to = at(dx, i);
+        store<f32>(at(products, h), dot(from, at(x, i), P));
+        for (let p = 0; p < P; p += 4) storeLanes(at(to, p), f32x4.mul(d, loadLanes(at(from, p), P - p)), P - p);
+      }
+      for (let h = 0; h < H; h += 4) {
+        const n = H - h, raw = v128.load(at(work, h)), d = v128.load(at(steps, h)), vdg = loadLanes(at(dg, r * H + h), n);
+        let s = fma(vdg, loadLanes(at(A, h), n), v128.load(at(products, h)));
+        const free = isSoftplus ? softplus(raw) : raw;
+        s = v128.and(s, f32x4.eq(free, d));
+        if (isSoftplus) s = f32x4.mul(s, sigmoid(raw));
+        storeLanes(at(ddt, r * H + h), s, n);
+        v128.store(at(sumA, h), fma(vdg, d, v128.load(at(sumA, h))));
+        v128.store(at(sumBias, h), f32x4.add(s, v128.load(at(sumBias, h))));
+      }
+    }
+    memory.copy(at(partial, block * 2 * H), sumA, <usize>H << 2);
+    memory.copy(at(partial, (block * 2 + 1) * H), sumBias, <usize>H << 2);
+  }
+}
+
+/** out = (y + D x) silu(z) for blocks [begin, end) of rows [H, P]; D is [H] or, `perChannel`, [H, P]. D or z may be 0. */
+export function ssdOutputs(
+  y: usize, x: usize, D: usize, z: usize, out: usize, rows: i32, H: i32, P: i32, perChannel: i32, begin: i32, end: i32,
+): void {
+  const last = min(rows, end * ROWS);
+  for (let r = begin * ROWS; r < last; r++) {
+    for (let h = 0; h < H; h++) {
+      for (let p = 0; p < P; p += 4) {
+        const i = (r * H + h) * P + p, n = P - p;
+        let v = loadLanes(at(y, i), n);
+        if (D) v = fma(skipOf(D, h, p, P, perChannel), loadLanes(at(x, i), n), v);
+        if (z) v = f32x4.mul(v, silu(loadLanes(at(z, i), n)));
+        storeLanes(at(out, i), v, n);
+      }
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function skipOf(D: usize, h: i32, p: i32, P: i32, perChannel: i32): v128 {
+  return perChannel ? loadLanes(at(D, h * P + p), P - p) : v128.load32_splat(at(D, h));
+}
+
+/** dy = dout silu(z), dx = D dy, dz = dout (y + D x) silu'(z); a block's sum for D goes to its part of partial [blocks, D]. */
+export function ssdOutputsBackward(
+  y: usize, x: usize, D: usize, z: usize, dout: usize, dy: usize, dx: usize, dz: usize, partial: usize,
+  rows: i32, H: i32, P: i32, perChannel: i32, begin: i32, end: i32,
+): void {
+  const size = perChannel ? H * P : H;
+  for (let block = begin; block < end; block++) {
+    const sums = at(partial, block * size), last = min(rows, (block + 1) * ROWS);
+    if (D) memory.fill(sums, 0, <usize>size << 2);
+    for (let r = block * ROWS; r < last; r++) {
+      for (let h = 0; h < H; h++) {
+        let sum = f32x4.splat(0);
+        for (let p = 0; p < P; p += 4) {
+          const i = (r * H + h) * P + p, n = P - p, d = loadLanes(at(dout, i), n);
+          let v = loadLanes(at(y, i), n), g = d;
+          if (D) v = fma(skipOf(D, h, p, P, perChannel), loadLanes(at(x, i), n), v);
+          if (z) {
+            const gate = loadLanes(at(z, i), n), s = sigmoid(gate);
+            g = f32x4.mul(d, f32x4.mul(gate, s));
+            storeLanes(at(dz, i), f32x4.mul(f32x4.mul(d, v), siluSlope(gate, s)), n);
+          }
+          storeLanes(at(dy, i), g, n);
+          if (!D) continue;
+          storeLanes(at(dx, i), f32x4.mul(skipOf(D, h, p, P, perChannel), g), n);
+          const product = f32x4.mul(g, loadLanes(at(x, i), n));
+          if (perChannel) storeLanes(at(sums, h * P + p), f32x4.add(product, loadLanes(at(sums, h * P + p), n)), n);
+          else sum = f32x4.add(sum, product);
+        }
+        if (D && !perChannel) store<f32>(at(sums, h), load<f32>(at(sums, h)) + sumLanes(sum));
+      }
+    }
+  }
+}
+
+/** Matrices [begin, end) of dst [columns, rows] = those of src [rows, columns] turned over. */
+export function transposeMatrices(src: usize, dst: usize, rows: i32, columns: i32, begin: i32, end: i32): void {
+  const size = rows * columns;
+  for (let item = begin; item < end; item++) {
+    const from = at(src, item * size), to = at(dst, item * size);
+    for (let c = 0; c < columns; c++) {
+      for (let r = 0; r < rows; r++) store<f32>(at(to, c * rows + r), load<f32>(at(from, r * columns + c)));
+    }
+  }
+}

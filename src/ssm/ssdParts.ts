@@ -1,0 +1,122 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { defineAdditive } from '../linear/additive';
+import type { Op, Shape } from '../op/define';
+import { defineSsmOp } from './family';
+import {
+  ssdOutputsBackwardReference,
+  ssdOutputsReference,
+  ssdStepsBackwardReference,
+  ssdStepsReference,
+  transposeReference,
+} from './ssdParts.reference';
+
+/** Tokens of a work item, and columns that are summed over parts at a time. */
+const ROWS = 64;
+const BLOCK_COLUMNS = 64;
+
+export interface StepAttrs {
+  softplus: boolean;
+  /** Limits of the step size, as float32 numbers. */
+  low: number;
+  high: number;
+}
+
+function sizesOf(x: Shape) {
+  const [B, T, H, P] = x;
+  const rows = B * T;
+  return { rows, H, P, blocks: Math.ceil(rows / ROWS), Hp: (H + 3) & ~3 };
+}
+
+type StepInput = 'x' | 'dt' | 'A' | 'dtBias';
+
+/** v = x dt and g = dt A, with dt + dtBias through softplus and limits. */
+export const ssdSteps = defineSsmOp<StepInput, StepAttrs>({
+  name: 'ssdSteps',
+  outputs: ({ x, dt }) => [x!, dt!],
+  kernel: ({ input, shape, output, attrs: { softplus, low, high }, workspace, launch }) => {
+    const { rows, H, P, blocks, Hp } = sizesOf(shape.x!);
+    const { x, dt, A, dtBias } = input;
+    const work = workspace(4 * 2 * Hp);
+    const [v, g] = output;
+    launch('ssdSteps', blocks, x, dt, A, dtBias, v, g, work, rows, H, P, softplus ? 1 : 0, low, high);
+  },
+  reference: ssdStepsReference,
+  gradient: ({ inputs, dy, attrs }) => {
+    const [x, dt, A, dtBias] = ssdStepsBackward.run({ ...inputs, dv: dy[0], dg: dy[1] }, attrs);
+    return { x, dt, A, dtBias };
+  },
+});
+
+const ssdStepsBackward = defineSsmOp<StepInput | 'dv' | 'dg', StepAttrs>({
+  name: 'ssdStepsBackward',
+  outputs: ({ x, dt, A, dtBias }) => [x!, dt!, A!, dtBias ?? [0]],
+  kernel: ({ input, shape, output, attrs: { softplus, low, high }, scratch, workspace, launch }) => {
+    const { rows, H, P, blocks, Hp } = sizesOf(shape.x!);
+    const { x, dt, A, dtBias, dv, dg } = input;
+    const partial = scratch(4 * blocks * 2 * H);
+    const sums = scratch(4 * 2 * H);
+    const work = workspace(4 * 5 * Hp);
+    // biome-ignore format: one argument list per line of the entry point
+    launch('ssdStepsBackward', blocks,
+      x, dt, A, dtBias, dv, dg, output[0], output[1], partial, work, rows, H, P, softplus ? 1 : 0, low, high);
+    launch('sumRows', Math.ceil((2 * H) / BLOCK_COLUMNS), partial, sums, blocks, 2 * H);
+    launch('transposeMatrix', 1, sums, output[2], 1, H);
+    if (dtBias) launch('transposeMatrix', 1, sums + 4 * H, output[3], 1, H);
+  },
+  reference: ssdStepsBackwardReference,
+});
+
+type OutputInput = 'y' | 'x' | 'D' | 'z';
+
+/** (y + D x) silu(z), D and z where they are given. */
+export const ssdOutputs = defineSsmOp<OutputInput, Record<string, never>>({
+  name: 'ssdOutputs',
+  outputs: ({ y }) => [y!],
+  kernel: ({ input, shape, output, launch }) => {
+    const { rows, H, P, blocks } = sizesOf(shape.y!);
+    const { y, x, D, z } = input;
+    launch('ssdOutputs', blocks, y, x, D, z, output[0], rows, H, P, shape.D?.length === 2 ? 1 : 0);
+  },
+  reference: ssdOutputsReference,
+  gradient: ({ inputs, dy, attrs }) => {
+    const [y, x, D, z] = ssdOutputsBackward.run({ ...inputs, dOutput: dy[0] }, attrs);
+    return { y, x, D, z };
+  },
+});
+
+const ssdOutputsBackward = defineSsmOp<OutputInput | 'dOutput', Record<string, never>>({
+  name: 'ssdOutputsBackward',
+  outputs: ({ y, x, D, z }) => [y!, x ?? [0], D ?? [0], z ?? [0]],
+  kernel: ({ input, shape, output, scratch, launch }) => {
+    const { rows, H, P, blocks } = sizesOf(shape.y!);
+    const { y, x, D, z, dOutput } = input;
+    const perChannel = shape.D?.length === 2;
+    const size = perChannel ? H * P : H;
+    const partial = D ? scratch(4 * blocks * size) : 0;
+    // biome-ignore format: one argument list per line of the entry point
+    launch('ssdOutputsBackward', blocks,
+      y, x, D, z, dOutput, output[0], output[1], output[3], partial, rows, H, P, perChannel ? 1 : 0);
+    if (D) launch('sumRows', Math.ceil(size / BLOCK_COLUMNS), partial, output[2], blocks, size);
+  },
+  reference: ssdOutputsBackwardReference,
+});
+
+/** The last two axes exchanged. */
+const transposeOp: Op<'x', Record<string, never>> = defineSsmOp<'x', Record<string, never>>({
+  name: 'transposeStates',
+  outputs: ({ x }) => [[...x!.slice(0, -2), x!.at(-1)!, x!.at(-2)!]],
+  kernel: ({ input, shape, output, launch }) => {
+    const [rows, columns] = shape.x!.slice(-2);
+    const matrices = shape.x!.slice(0, -2).reduce((n, size) => n * size, 1);
+    launch('transposeMatrices', matrices, input.x, output[0], rows, columns);
+  },
+  reference: transposeReference,
+  gradient: ({ dy }) => ({ x: () => transposeStates(dy[0]) }),
+});
+
+export function transposeStates(x: Tensor): Tensor {
+  return transposeOp.run({ x }, {})[0];
+}
+
+/** S_t = exp(g_t) S_(t-1) + B_t v_t^T, o_t = S_t^T C_t. */
+export const ssdScan = defineAdditive('ssdScan').op;
