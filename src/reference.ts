@@ -36,6 +36,7 @@ export const {
   linearAttention,
   linearScan,
   loadBalancingLoss,
+  logLinearAttention,
   mesaNet,
   mixtureOfDepths,
   mixtureOfHeads,

@@ -17,3 +17,4 @@ export { tttLinear, tttLinearBackward } from './ttt';
 export { titansLinear, titansLinearBackward } from './titans';
 export { mesaNet, mesaNetBackward } from './mesa';
 export { sLstm, sLstmBackward } from './sLstm';
+export { logLinearAttention, logLinearAttentionBackward } from './logLinear';

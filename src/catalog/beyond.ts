@@ -34,6 +34,16 @@ function mesaInputs(B: number, T: number, H: number, K: number, V: number) {
   } satisfies Record<string, InputSpec>;
 }
 
+function logLinearInputs(B: number, T: number, H: number, HV: number, K: number, V: number, L: number) {
+  return {
+    q: { shape: [B, T, H, K] },
+    k: { shape: [B, T, H, K] },
+    v: { shape: [B, T, HV, V] },
+    g: { shape: [B, T, HV], draw: 'logSigmoid', shift: 2 },
+    levelScales: { shape: [B, T, HV, L], draw: 'sigmoid' },
+  } satisfies Record<string, InputSpec>;
+}
+
 /** Beyond linear recurrences: memories that are optimised, solved, or kept at several scales. */
 export const beyond: CatalogEntry[] = [
   {
@@ -240,6 +250,32 @@ export const beyond: CatalogEntry[] = [
         inputs: mesaInputs(1, 12, 1, 4, 4),
         call: (ops, { q, k, v, g, beta, lamb }) =>
           ops.mesaNet(q, k, v, g, beta, lamb, { cuSeqlens: BOUNDS, maxCgIteration: 20 }),
+      },
+    ],
+  },
+  {
+    name: 'logLinearAttention',
+    family: 'linear',
+    summary: 'Log-linear attention: a weight for each scale of the past',
+    paper: { title: 'Log-Linear Attention', url: 'https://arxiv.org/abs/2506.04761' },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'T37-H1-HV2-K4-V6',
+        inputs: logLinearInputs(1, 37, 1, 2, 4, 6, 7),
+        call: (ops, { q, k, v, g, levelScales }) => ops.logLinearAttention(q, k, v, g, levelScales),
+      },
+      {
+        id: 'B2-T18-H2-K5-V3-scale',
+        inputs: logLinearInputs(2, 18, 2, 2, 5, 3, 6),
+        call: (ops, { q, k, v, g, levelScales }) =>
+          ops.logLinearAttention(q, k, v, g, levelScales, { scale: 0.3 }),
+      },
+      {
+        id: 'T12-packed',
+        inputs: logLinearInputs(1, 12, 1, 1, 4, 4, 5),
+        call: (ops, { q, k, v, g, levelScales }) =>
+          ops.logLinearAttention(q, k, v, g, levelScales, { cuSeqlens: BOUNDS }),
       },
     ],
   },

@@ -14,6 +14,7 @@ export { kda } from './kda';
 export { type KdaGateOptions, kdaGate } from './kdaGate';
 export { type LightningAttentionOptions, lightningAttention } from './lightningAttention';
 export { type LinearAttentionOptions, type LinearAttentionResult, linearAttention } from './linearAttention';
+export { type LogLinearAttentionOptions, logLinearAttention } from './logLinearAttention';
 export { type MesaNetOptions, type MesaNetResult, mesaNet } from './mesaNet';
 export { type MLstmOptions, type MLstmResult, type MLstmState, mLstm } from './mLstm';
 export type { Recurrent, RecurrentOptions } from './recurrent';

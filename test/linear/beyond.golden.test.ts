@@ -38,6 +38,9 @@ const calls: Record<string, (ops: typeof linnet, x: Inputs, attrs: GoldenCase['a
     });
     return { o: output, h_kk: hKk, h_kv: hKv };
   },
+  log_linear_attn: (ops, { q, k, v, g, level_scales }, { scale }) => ({
+    o: ops.logLinearAttention(q, k, v, g, level_scales, { scale }),
+  }),
 };
 
 const cases = golden('linear_ext').filter(({ op }) => op in calls);

@@ -1,4 +1,4 @@
-import { concat, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { concat, ones, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DELTA_RULE } from '../../src/catalog/bounds';
@@ -141,6 +141,19 @@ const memories: Record<string, Memory> = {
       });
       return [result.output, result.hKk, result.hKv];
     },
+    split: 1,
+  },
+  logLinearAttention: {
+    tokens: ({ B, T, H, K, V }) => ({
+      q: { shape: [B, T, H, K] },
+      k: { shape: [B, T, H, K] },
+      v: { shape: [B, T, 2 * H, V] },
+      g: { shape: [B, T, 2 * H], draw: 'logSigmoid', shift: 2 },
+      levelScales: { shape: [B, T, 2 * H, 10], draw: 'sigmoid' },
+    }),
+    call: (ops, { q, k, v, g, levelScales }, options) => [
+      ops.logLinearAttention(q, k, v, g, levelScales, options),
+    ],
     split: 1,
   },
 };
@@ -386,6 +399,38 @@ describe('mesaNet', () => {
     const [iterated, exact] = [run(30), run()].map((call) => gradientsOf(c, x, call));
     for (const name of names)
       expect(deviation(iterated[name], exact[name]).r, `d${name}`).toBeLessThan(DELTA_RULE.gradient);
+  });
+});
+
+describe('logLinearAttention', () => {
+  it('with the same weight on every level is linear attention with decay', () => {
+    const x = inputsOf(memories.logLinearAttention, { B: 1, T: 100, H: 2, K: 8, V: 12 });
+    tidy(() => {
+      const weights = ones(x.levelScales.shape);
+      const actual = linnet.logLinearAttention(x.q, x.k, x.v, x.g, weights, { scale: 0.5 });
+      const [q, k, v, g] = ['q', 'k', 'v', 'g'].map((name) => x[name].dataSync());
+      const expected = new Float64Array(v.length);
+      for (let head = 0; head < 4; head++) {
+        const S = new Float64Array(8 * 12);
+        for (let t = 0; t < 100; t++) {
+          const [key, value] = [(t * 2 + Math.floor(head / 2)) * 8, (t * 4 + head) * 12];
+          S.forEach((s, at) => {
+            S[at] = Math.exp(g[t * 4 + head]) * s + k[key + Math.floor(at / 12)] * v[value + (at % 12)];
+          });
+          S.forEach((s, at) => {
+            expected[value + (at % 12)] += 0.5 * q[key + Math.floor(at / 12)] * s;
+          });
+        }
+      }
+      expectClose([actual], [tensor(Float32Array.from(expected), x.v.shape)]);
+    });
+  });
+
+  it('says how many levels it needs', () => {
+    const x = inputsOf(memories.logLinearAttention, { B: 1, T: 9, H: 1, K: 4, V: 4 });
+    expect(() => linnet.logLinearAttention(x.q, x.k, x.v, x.g, zeros([1, 9, 2, 4]))).toThrow(
+      'logLinearAttention: levelScales has 4 levels; 9 tokens need 5',
+    );
   });
 });
 
