@@ -14,12 +14,14 @@ import { onnxRuntime } from './onnx/session';
 import { measurePeak } from './peak';
 import { emptyReport, lineOf, type Report, rowOf } from './report';
 import { flexAttention } from './sparse/flexAttention';
+import { mamba } from './ssm/mamba';
 import type { Workload } from './types';
 
 export const workloads: readonly Workload[] = [
   ...scaledDotProductAttention,
   ...flexAttention,
   ...delta,
+  ...mamba,
   ...moe,
   ...nn,
 ];

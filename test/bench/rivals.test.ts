@@ -4,6 +4,7 @@ import { blockedAttention, decodeAttention } from '../../bench/onnx/attention';
 import { linearAttention } from '../../bench/onnx/linear';
 import { moeLayer, router } from '../../bench/onnx/moe';
 import { type OnnxModel, onnxRuntime, openSession } from '../../bench/onnx/session';
+import { scanModel, ssdModel } from '../../bench/onnx/ssm';
 import { deviation, drawInputs } from '../../src/catalog/numerics';
 import type { InputSpec, Tensors } from '../../src/catalog/types';
 import * as linnet from '../../src/ops';
@@ -51,6 +52,28 @@ const rivals: Record<
     { q: x(33, 2), k: unit(33), v: x(33, 2), ...gates },
     ({ q, k, v, g, beta }) => linearAttention({ q, k, v, g, beta }, 'gated_delta'),
     ({ q, k, v, g, beta }) => linnet.gatedDeltaRule(q, k, v, g, beta, { scale: 1 }),
+  ],
+  'selective scan': [
+    {
+      u: { shape: [1, 9, 5] },
+      delta: { shape: [1, 9, 5], draw: 'sigmoid' },
+      A: { shape: [5, 4], draw: 'logSigmoid' },
+      b: { shape: [1, 9, 4] },
+      c: { shape: [1, 9, 4] },
+    },
+    ({ u, delta, A, b, c }) => scanModel(u, delta, A, b, c),
+    ({ u, delta, A, b, c }) => linnet.selectiveScan(u, delta, A, b, c),
+  ],
+  ssd: [
+    {
+      x: x(33, 2),
+      dt: gates.beta,
+      A: { shape: [2], draw: 'logSigmoid' },
+      b: x(33, 1),
+      c: x(33, 1),
+    },
+    (t) => ssdModel(t.x, t.dt, t.A, t.b, t.c),
+    (t) => linnet.ssd(t.x, t.dt, t.A, t.b, t.c),
   ],
   router: [
     experts,
