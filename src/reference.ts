@@ -17,6 +17,7 @@ export const {
   deltaRule,
   dplrDeltaRule,
   expertChoiceRouting,
+  fftConv,
   flexAttention,
   forgettingAttention,
   gatedDeltaProduct,

@@ -8,3 +8,4 @@ export { selectiveScan } from './selectiveScan';
 export { selectiveScanBackward } from './selectiveScanBackward';
 export { selectiveScanComplex, selectiveScanComplexBackward } from './selectiveScanComplex';
 export { ssdOutputs, ssdOutputsBackward, ssdSteps, ssdStepsBackward, transposeMatrices } from './ssd';
+export { fftConv, fftConvBackward } from './fftConv';

@@ -12,6 +12,11 @@ const LRU = {
   url: 'https://arxiv.org/abs/2303.06349',
 };
 
+const S4 = {
+  title: 'Efficiently Modeling Long Sequences with Structured State Spaces',
+  url: 'https://arxiv.org/abs/2111.00396',
+};
+
 /** The complex tensor of two inputs whose names end in Re and Im. */
 function complex(tensors: Tensors, name: string): Complex {
   return { re: tensors[`${name}Re`], im: tensors[`${name}Im`] };
@@ -160,6 +165,30 @@ export const scans: CatalogEntry[] = [
           });
           return [output, finalState];
         },
+      },
+    ],
+  },
+  {
+    name: 'fftConv',
+    family: 'ssm',
+    summary: 'Causal convolution with kernels as long as the sequence',
+    paper: S4,
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'B2-T33-H8',
+        inputs: { u: { shape: [2, 33, 8] }, k: { shape: [8, 33] }, D: { shape: [8] } },
+        call: (ops, { u, k, D }) => ops.fftConv(u, k, { D }),
+      },
+      {
+        id: 'T16-H13-L5',
+        inputs: { u: { shape: [1, 16, 13] }, k: { shape: [13, 5] } },
+        call: (ops, { u, k }) => ops.fftConv(u, k),
+      },
+      {
+        id: 'T5-H3-L9',
+        inputs: { u: { shape: [1, 5, 3] }, k: { shape: [3, 9] } },
+        call: (ops, { u, k }) => ops.fftConv(u, k),
       },
     ],
   },

@@ -9,6 +9,7 @@ export {
 } from './causalConv1d';
 export type { Complex } from './complex';
 export { type ComplexRecurrent, type ComplexScanOptions, complexScan } from './complexScan';
+export { type FftConvOptions, fftConv } from './fftConv';
 export { type LinearScanOptions, linearScan } from './linearScan';
 export { type RgLruOptions, rgLru } from './rgLru';
 export { type RmsNormGatedOptions, rmsNormGated } from './rmsNormGated';
