@@ -63,6 +63,7 @@ export const {
   routingWeights,
   rwkv6,
   rwkv7,
+  s4dKernel,
   scaledDotProductAttention,
   scatterTokens,
   selectiveScan,

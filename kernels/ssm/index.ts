@@ -9,3 +9,4 @@ export { selectiveScanBackward } from './selectiveScanBackward';
 export { selectiveScanComplex, selectiveScanComplexBackward } from './selectiveScanComplex';
 export { ssdOutputs, ssdOutputsBackward, ssdSteps, ssdStepsBackward, transposeMatrices } from './ssd';
 export { fftConv, fftConvBackward } from './fftConv';
+export { s4dKernel, s4dKernelBackward } from './s4dKernel';

@@ -49,6 +49,16 @@ function rgLruArguments(t: Tensors) {
   return [x, recurrentParam, inputGateWeight, inputGateBias, recurrentGateWeight, recurrentGateBias] as const;
 }
 
+function s4dInputs(H: number, N: number): Record<string, InputSpec> {
+  return {
+    logDt: { shape: [H], scale: 0.5, shift: -2 },
+    logAReal: { shape: [H, N], scale: 0.3, shift: -0.7 },
+    aImag: { shape: [H, N], scale: 5 },
+    cRe: { shape: [H, N] },
+    cIm: { shape: [H, N] },
+  };
+}
+
 /** Diagonal scans and what is built on them. */
 export const scans: CatalogEntry[] = [
   {
@@ -189,6 +199,30 @@ export const scans: CatalogEntry[] = [
         id: 'T5-H3-L9',
         inputs: { u: { shape: [1, 5, 3] }, k: { shape: [3, 9] } },
         call: (ops, { u, k }) => ops.fftConv(u, k),
+      },
+    ],
+  },
+  {
+    name: 's4dKernel',
+    family: 'ssm',
+    summary: 'Convolution kernel of a diagonal state-space model (S4D)',
+    paper: {
+      title: 'On the Parameterization and Initialization of Diagonal State Space Models',
+      url: 'https://arxiv.org/abs/2206.11893',
+    },
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'H3-N4-T33',
+        inputs: s4dInputs(3, 4),
+        call: (ops, { logDt, logAReal, aImag, ...c }) =>
+          ops.s4dKernel(logDt, logAReal, aImag, complex(c, 'c'), { length: 33 }),
+      },
+      {
+        id: 'H2-N5-T12-bilinear',
+        inputs: s4dInputs(2, 5),
+        call: (ops, { logDt, logAReal, aImag, ...c }) =>
+          ops.s4dKernel(logDt, logAReal, aImag, complex(c, 'c'), { length: 12, discretization: 'bilinear' }),
       },
     ],
   },

@@ -13,6 +13,7 @@ export { type FftConvOptions, fftConv } from './fftConv';
 export { type LinearScanOptions, linearScan } from './linearScan';
 export { type RgLruOptions, rgLru } from './rgLru';
 export { type RmsNormGatedOptions, rmsNormGated } from './rmsNormGated';
+export { type S4dKernelOptions, s4dKernel } from './s4dKernel';
 export {
   type SelectiveScanOptions,
   type SelectiveScanResult,
