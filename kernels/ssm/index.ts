@@ -10,3 +10,4 @@ export { selectiveScanComplex, selectiveScanComplexBackward } from './selectiveS
 export { ssdOutputs, ssdOutputsBackward, ssdSteps, ssdStepsBackward, transposeMatrices } from './ssd';
 export { fftConv, fftConvBackward } from './fftConv';
 export { s4dKernel, s4dKernelBackward } from './s4dKernel';
+export { columnProducts, readOut, readOutBackward, scaleColumns } from './columns';

@@ -59,6 +59,33 @@ function s4dInputs(H: number, N: number): Record<string, InputSpec> {
   };
 }
 
+function modalInputs(B: number, T: number, D: number, N: number): Record<string, InputSpec> {
+  return {
+    u: { shape: [B, T, D] },
+    BRe: { shape: [N, D], scale: D ** -0.5 },
+    BIm: { shape: [N, D], scale: D ** -0.5 },
+    CRe: { shape: [D, N], scale: N ** -0.5 },
+    CIm: { shape: [D, N], scale: N ** -0.5 },
+    D: { shape: [D] },
+  };
+}
+
+function lruInputs(N: number): Record<string, InputSpec> {
+  return {
+    nuLog: { shape: [N], scale: 0.5, shift: -1 },
+    thetaLog: { shape: [N], scale: 0.5 },
+    gammaLog: { shape: [N], scale: 0.3, shift: -0.5 },
+  };
+}
+
+function s5Inputs(N: number): Record<string, InputSpec> {
+  return {
+    lambdaRe: { shape: [N], draw: 'logSigmoid' },
+    lambdaIm: { shape: [N], scale: 3 },
+    logStep: { shape: [N], scale: 0.5, shift: -1.5 },
+  };
+}
+
 /** Diagonal scans and what is built on them. */
 export const scans: CatalogEntry[] = [
   {
@@ -223,6 +250,84 @@ export const scans: CatalogEntry[] = [
         inputs: s4dInputs(2, 5),
         call: (ops, { logDt, logAReal, aImag, ...c }) =>
           ops.s4dKernel(logDt, logAReal, aImag, complex(c, 'c'), { length: 12, discretization: 'bilinear' }),
+      },
+    ],
+  },
+  {
+    name: 'lru',
+    family: 'ssm',
+    summary: 'Linear recurrent unit, complex diagonal',
+    paper: LRU,
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'B2-T12-D6-N8',
+        inputs: { ...lruInputs(8), ...modalInputs(2, 12, 6, 8) },
+        call: (ops, { u, nuLog, thetaLog, gammaLog, D, ...t }) =>
+          ops.lru(u, nuLog, thetaLog, gammaLog, complex(t, 'B'), complex(t, 'C'), D),
+      },
+      {
+        id: 'T7-D5-N3-state-reverse',
+        inputs: {
+          ...lruInputs(3),
+          ...modalInputs(1, 7, 5, 3),
+          initialRe: { shape: [1, 3] },
+          initialIm: { shape: [1, 3] },
+        },
+        call: (ops, { u, nuLog, thetaLog, gammaLog, D, ...t }) => {
+          const options = {
+            initialState: complex(t, 'initial'),
+            reverse: true,
+            outputFinalState: true,
+          } as const;
+          const result = ops.lru(u, nuLog, thetaLog, gammaLog, complex(t, 'B'), complex(t, 'C'), D, options);
+          return [result.output, result.finalState.re, result.finalState.im];
+        },
+      },
+    ],
+  },
+  {
+    name: 's5',
+    family: 'ssm',
+    summary: 'S5: diagonal state-space model of many inputs and outputs',
+    paper: {
+      title: 'Simplified State Space Layers for Sequence Modeling',
+      url: 'https://arxiv.org/abs/2208.04933',
+    },
+    bounds: SCAN,
+    cases: [
+      {
+        id: 'B1-T12-D6-N4',
+        inputs: { ...s5Inputs(4), ...modalInputs(1, 12, 6, 4) },
+        call: (ops, { u, logStep, D, ...t }) =>
+          ops.s5(u, complex(t, 'lambda'), logStep, complex(t, 'B'), complex(t, 'C'), D),
+      },
+      {
+        id: 'B2-T7-D5-N3-bilinear-state',
+        inputs: {
+          ...s5Inputs(3),
+          ...modalInputs(2, 7, 5, 3),
+          initialRe: { shape: [2, 3] },
+          initialIm: { shape: [2, 3] },
+        },
+        call: (ops, { u, logStep, D, ...t }) => {
+          const options = {
+            discretization: 'bilinear',
+            conjugateSymmetry: false,
+            initialState: complex(t, 'initial'),
+            outputFinalState: true,
+          } as const;
+          const result = ops.s5(
+            u,
+            complex(t, 'lambda'),
+            logStep,
+            complex(t, 'B'),
+            complex(t, 'C'),
+            D,
+            options,
+          );
+          return [result.output, result.finalState.re, result.finalState.im];
+        },
       },
     ],
   },
