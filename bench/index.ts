@@ -6,6 +6,7 @@ import { verify } from '../src/cli/verify';
 import { info } from '../src/index';
 import { scaledDotProductAttention } from './attention/scaledDotProductAttention';
 import { contendersOf, leastBytes } from './contenders';
+import { additive } from './linear/additive';
 import { delta } from './linear/delta';
 import { measure, QUICK, STEADY } from './measure';
 import { moe } from './moe/moe';
@@ -20,6 +21,7 @@ import type { Workload } from './types';
 export const workloads: readonly Workload[] = [
   ...scaledDotProductAttention,
   ...flexAttention,
+  ...additive,
   ...delta,
   ...mamba,
   ...moe,

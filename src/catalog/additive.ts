@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { AdditiveOptions, Recurrent } from '../linear';
-import { LINEAR } from './bounds';
+import { DELTA_RULE, LINEAR } from './bounds';
 import type { Case, CatalogEntry, InputSpec, Ops, Tensors } from './types';
 
 interface Sizes {
@@ -68,6 +68,12 @@ function casesOf(names: readonly ('g' | 'gk' | 'u')[], call: Call): Case[] {
       call: (ops, tensors) => call(ops, tensors, { cuSeqlens: BOUNDS, reverse: true }) as Tensor,
     },
   ];
+}
+
+/** Inputs of slot attention with M slots. */
+function slots(sizes: Sizes, M: number): Record<string, InputSpec> {
+  const { q, k, v } = inputsOf(sizes);
+  return { q, k, v, s: { shape: [...q.shape.slice(0, 3), M] } };
 }
 
 const plain = inputsOf(SMALL);
@@ -177,5 +183,237 @@ export const additive: CatalogEntry[] = [
     },
     bounds: LINEAR,
     cases: casesOf(['gk', 'u'], (ops, { q, k, v, gk, u }, options) => ops.rwkv6(q, k, v, gk, u, options)),
+  },
+  {
+    name: 'hgrn',
+    family: 'linear',
+    summary: 'HGRN: a gated recurrence per channel',
+    paper: {
+      title: 'Hierarchically Gated Recurrent Neural Network for Sequence Modeling',
+      url: 'https://arxiv.org/abs/2311.04823',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'B2-T19-D12',
+        inputs: { x: { shape: [2, 19, 12] }, g: { shape: [2, 19, 12], draw: 'logSigmoid' } },
+        call: (ops, { x, g }) => ops.hgrn(x, g),
+      },
+      {
+        id: 'T33-D7-packed-reverse-state',
+        inputs: {
+          x: { shape: [1, 33, 7] },
+          g: { shape: [1, 33, 7], draw: 'logSigmoid' },
+          state: { shape: [4, 7] },
+        },
+        call: (ops, { x, g, state }) => {
+          const options = { cuSeqlens: BOUNDS, reverse: true, initialState: state } as const;
+          const { output, finalState } = ops.hgrn(x, g, { ...options, outputFinalState: true });
+          return [output, finalState];
+        },
+      },
+    ],
+  },
+  {
+    name: 'rwkv4',
+    family: 'linear',
+    summary: 'WKV operator of RWKV-4',
+    paper: {
+      title: 'RWKV: Reinventing RNNs for the Transformer Era',
+      url: 'https://arxiv.org/abs/2305.13048',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'B2-T19-C10',
+        inputs: {
+          w: { shape: [10] },
+          u: { shape: [10] },
+          k: { shape: [2, 19, 10] },
+          v: { shape: [2, 19, 10] },
+        },
+        call: (ops, { w, u, k, v }) => ops.rwkv4(w, u, k, v),
+      },
+      {
+        id: 'T33-C7-packed-state',
+        inputs: {
+          w: { shape: [7] },
+          u: { shape: [7] },
+          k: { shape: [1, 33, 7] },
+          v: { shape: [1, 33, 7] },
+          state: { shape: [4, 3, 1, 7], draw: 'sigmoid' },
+        },
+        call: (ops, { w, u, k, v, state }) => {
+          const options = { cuSeqlens: BOUNDS, initialState: state, outputFinalState: true } as const;
+          const { output, finalState } = ops.rwkv4(w, u, k, v, options);
+          return [output, finalState];
+        },
+      },
+    ],
+  },
+  {
+    name: 'gsa',
+    family: 'linear',
+    summary: 'Gated slot attention',
+    paper: {
+      title: 'Gated Slot Attention for Efficient Linear-Time Sequence Modeling',
+      url: 'https://arxiv.org/abs/2409.07146',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'B2-T19-M6',
+        inputs: { ...slots(SMALL, 6), g: { shape: [2, 19, 2, 6], draw: 'logSigmoid' } },
+        call: (ops, { q, k, v, s, g }) => ops.gsa(q, k, v, s, g),
+      },
+      {
+        id: 'T33-M5-packed-reverse-state',
+        inputs: {
+          ...slots(PACKED, 5),
+          g: { shape: [1, 33, 2, 5], draw: 'logSigmoid' },
+          hk: { shape: [4, 2, 4, 5] },
+          hv: { shape: [4, 2, 5, 6] },
+        },
+        call: (ops, { q, k, v, s, g, hk, hv }) => {
+          const options = { cuSeqlens: BOUNDS, reverse: true, initialState: [hk, hv] } as const;
+          const { output, finalState } = ops.gsa(q, k, v, s, g, { ...options, outputFinalState: true });
+          return [output, ...finalState];
+        },
+      },
+    ],
+  },
+  {
+    name: 'abc',
+    family: 'linear',
+    summary: 'Attention with bounded-memory control',
+    paper: { title: 'ABC: Attention with Bounded-memory Control', url: 'https://arxiv.org/abs/2110.02488' },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'B2-T19-M6',
+        inputs: slots(SMALL, 6),
+        call: (ops, { q, k, v, s }) => ops.abc(q, k, v, s),
+      },
+      {
+        id: 'T33-M5-packed',
+        inputs: slots(PACKED, 5),
+        call: (ops, { q, k, v, s }) => ops.abc(q, k, v, s, { cuSeqlens: BOUNDS }),
+      },
+    ],
+  },
+  {
+    name: 'based',
+    family: 'linear',
+    summary: 'Based: weights 1 + s + s^2 / 2',
+    paper: {
+      title: 'Simple linear attention language models balance the recall-throughput tradeoff',
+      url: 'https://arxiv.org/abs/2402.18668',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'B2-T19-H2-K8-V8',
+        inputs: { q: plain.q, k: plain.k, v: plain.v },
+        call: (ops, { q, k, v }) => ops.based(q, k, v),
+      },
+      {
+        id: 'T21-HV3-K5-V11-sums',
+        inputs: { q: odd.q, k: odd.k, v: odd.v },
+        call: (ops, { q, k, v }) => ops.based(q, k, v, { normalize: false, scale: 0.3 }),
+      },
+    ],
+  },
+  {
+    name: 'rebased',
+    family: 'linear',
+    summary: 'ReBased: weights s^2',
+    paper: {
+      title: 'Linear Transformers with Learnable Kernel Functions are Better In-Context Models',
+      url: 'https://arxiv.org/abs/2402.10644',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'B2-T19-H2-K8-V8',
+        inputs: { q: plain.q, k: plain.k, v: plain.v },
+        call: (ops, { q, k, v }) => ops.rebased(q, k, v, { eps: 0.1 }),
+      },
+      {
+        id: 'T21-HV3-K5-V11-sums',
+        inputs: { q: odd.q, k: odd.k, v: odd.v },
+        call: (ops, { q, k, v }) => ops.rebased(q, k, v, { normalize: false, scale: 0.3 }),
+      },
+    ],
+  },
+  {
+    name: 'taylorFeatures',
+    family: 'linear',
+    summary: 'Features of the Taylor polynomial of an exponential',
+    paper: {
+      title: 'Simple linear attention language models balance the recall-throughput tradeoff',
+      url: 'https://arxiv.org/abs/2402.18668',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'T7-D5-order3',
+        inputs: { x: { shape: [1, 7, 2, 5] } },
+        call: (ops, { x }) => ops.taylorFeatures(x, { order: 3, scale: 0.7 }),
+      },
+      { id: 'T7-D1-order2', inputs: { x: { shape: [7, 1] } }, call: (ops, { x }) => ops.taylorFeatures(x) },
+    ],
+  },
+  {
+    name: 'powerFeatures',
+    family: 'linear',
+    summary: 'Features of a power of inner products',
+    paper: {
+      title: 'Linear Transformers with Learnable Kernel Functions are Better In-Context Models',
+      url: 'https://arxiv.org/abs/2402.10644',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'T7-D5-degree3',
+        inputs: { x: { shape: [1, 7, 2, 5] } },
+        call: (ops, { x }) => ops.powerFeatures(x, 3),
+      },
+    ],
+  },
+  {
+    name: 'linearRecurrence',
+    family: 'linear',
+    summary: 'Any decay, update and read-out: the ops above and the delta rules in one',
+    paper: {
+      title: 'Parallelizing Linear Transformers with the Delta Rule over Sequence Length',
+      url: 'https://arxiv.org/abs/2406.06484',
+    },
+    bounds: DELTA_RULE,
+    cases: [
+      {
+        id: 'T21-additive-per-channel-bonus',
+        inputs: { q: odd.q, k: odd.k, v: odd.v, g: odd.gk, u: odd.u },
+        call: (ops, { q, k, v, g, u }) => ops.linearRecurrence(q, k, v, { g, u }),
+      },
+      {
+        id: 'T21-delta-per-head-state',
+        inputs: {
+          q: odd.q,
+          k: { ...odd.k, draw: 'unit' },
+          v: odd.v,
+          g: odd.g,
+          beta: { shape: odd.g.shape, draw: 'sigmoid' },
+          state: odd.state,
+        },
+        call: (ops, { q, k, v, g, beta, state }) => {
+          const options = { update: 'delta', g, beta, initialState: state } as const;
+          const { output, finalState } = ops.linearRecurrence(q, k, v, {
+            ...options,
+            outputFinalState: true,
+          });
+          return [output, finalState];
+        },
+      },
+    ],
   },
 ];

@@ -43,6 +43,21 @@ const rivals: Record<
     decodeAttention,
     ({ q, k, v }) => linnet.scaledDotProductAttention(q, k, v, { isCausal: true }),
   ],
+  'linear attention': [
+    { q: x(33, 2), k: x(33, 2), v: x(33, 2) },
+    ({ q, k, v }) => linearAttention({ q, k, v }, 'linear'),
+    ({ q, k, v }) => linnet.linearAttention(q, k, v, { scale: 1 }),
+  ],
+  'gated linear attention, a decay per head': [
+    { q: x(33, 2), k: x(33, 2), v: x(33, 2), g: gates.g },
+    ({ q, k, v, g }) => linearAttention({ q, k, v, g }, 'gated'),
+    ({ q, k, v, g }) => linnet.simpleGla(q, k, v, g, { scale: 1 }),
+  ],
+  'gated linear attention, a decay per channel': [
+    { q: x(33, 2), k: x(33, 2), v: x(33, 2), g: { ...x(33, 2), draw: 'logSigmoid' } },
+    ({ q, k, v, g }) => linearAttention({ q, k, v, g }, 'gated'),
+    ({ q, k, v, g }) => linnet.gla(q, k, v, g, { scale: 1 }),
+  ],
   'delta rule': [
     { q: x(33, 2), k: unit(33), v: x(33, 2), beta: gates.beta },
     ({ q, k, v, beta }) => linearAttention({ q, k, v, beta }, 'delta'),

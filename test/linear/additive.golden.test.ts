@@ -42,6 +42,16 @@ const calls: Record<string, (ops: typeof linnet, x: Inputs, c: GoldenCase) => In
     const { layerIdx, numLayers } = c.attrs;
     return named(ops.lightningAttention(x.q, x.k, x.v, { ...optionsOf(c, x), layerIdx, numLayers }));
   },
+  hgrn: (ops, x, c) => named(ops.hgrn(x.x, x.g, optionsOf(c, x))),
+  gsa: (ops, x, c) => {
+    const initialState = x.initial_hk ? ([x.initial_hk, x.initial_hv] as const) : undefined;
+    const { output, finalState } = ops.gsa(x.q, x.k, x.v, x.s, x.g, { ...optionsOf(c, x), initialState });
+    return { o: output, final_hk: finalState[0], final_hv: finalState[1] };
+  },
+  abc: (ops, x, { attrs: { scale } }) => ({ o: ops.abc(x.q, x.k, x.v, x.s, { scale }) }),
+  based: (ops, x, { attrs }) => ({ o: ops.based(x.q, x.k, x.v, attrs) }),
+  rebased: (ops, x, { attrs }) => ({ o: ops.rebased(x.q, x.k, x.v, attrs) }),
+  rwkv4: (ops, x, c) => named(ops.rwkv4(x.w, x.u, x.k, x.v, optionsOf(c, x))),
   rwkv6: (ops, x, c) => named(ops.rwkv6(x.r, x.k, x.v, x.w, x.u, optionsOf(c, x))),
 };
 

@@ -327,6 +327,88 @@ describe('special cases', () => {
   });
 });
 
+describe('linear recurrence', () => {
+  const x = drawInputs({
+    q: { shape: [1, 20, 2, 8] },
+    k: { shape: [1, 20, 2, 8], draw: 'unit' },
+    v: { shape: [1, 20, 2, 8] },
+    g: { shape: [1, 20, 2], draw: 'logSigmoid' },
+    gk: { shape: [1, 20, 2, 8], draw: 'logSigmoid' },
+    beta: { shape: [1, 20, 2], draw: 'sigmoid' },
+    a: { shape: [1, 20, 2, 8], draw: 'unit' },
+    b: { shape: [1, 20, 2, 8], scale: 0.2 },
+    u: { shape: [2, 8] },
+  });
+  const { q, k, v, g, gk, beta, a, b, u } = x;
+  const { linearRecurrence } = linnet;
+
+  it.each<[string, () => Tensor, () => Tensor]>([
+    ['linearAttention', () => linearRecurrence(q, k, v), () => linnet.linearAttention(q, k, v)],
+    ['simpleGla', () => linearRecurrence(q, k, v, { g }), () => linnet.simpleGla(q, k, v, g)],
+    ['gla', () => linearRecurrence(q, k, v, { g: gk }), () => linnet.gla(q, k, v, gk)],
+    ['rwkv6', () => linearRecurrence(q, k, v, { g: gk, u }), () => linnet.rwkv6(q, k, v, gk, u)],
+    [
+      'deltaRule',
+      () => linearRecurrence(q, k, v, { update: 'delta', beta }),
+      () => linnet.deltaRule(q, k, v, beta),
+    ],
+    [
+      'gatedDeltaRule',
+      () => linearRecurrence(q, k, v, { update: 'delta', g, beta }),
+      () => linnet.gatedDeltaRule(q, k, v, g, beta),
+    ],
+    [
+      'kda',
+      () => linearRecurrence(q, k, v, { update: 'delta', g: gk, beta }),
+      () => linnet.kda(q, k, v, gk, beta),
+    ],
+    [
+      'iplrDeltaRule',
+      () => linearRecurrence(q, k, v, { update: 'generalizedDelta', a, b }),
+      () => linnet.iplrDeltaRule(q, k, v, a, b),
+    ],
+    [
+      'dplrDeltaRule',
+      () => linearRecurrence(q, k, v, { update: 'generalizedDelta', a, b, g: gk }),
+      () => linnet.dplrDeltaRule(q, k, v, a, b, gk),
+    ],
+  ])('is %s', (_, unified, named) => {
+    tidy(() => expectClose([unified()], [named()], EXACT));
+  });
+
+  it('says what it misses and what has no place', () => {
+    expect(() => linearRecurrence(q, k, v, { update: 'delta' })).toThrow(
+      "linearRecurrence: update 'delta' needs options.beta",
+    );
+    expect(() => linearRecurrence(q, k, v, { beta })).toThrow(
+      "linearRecurrence: update 'additive' takes no beta",
+    );
+    expect(() => linearRecurrence(q, k, v, { g, u })).toThrow(
+      "linearRecurrence: u needs update 'additive' and g [B, T, HV, K]",
+    );
+  });
+});
+
+it('approaches softmax attention as the order of its Taylor features grows', () => {
+  const x = drawInputs({
+    q: { shape: [1, 64, 2, 4] },
+    k: { shape: [1, 64, 2, 4] },
+    v: { shape: [1, 64, 2, 8] },
+  });
+  tidy(() => {
+    const exact = float64(linnet.scaledDotProductAttention(x.q, x.k, x.v, { isCausal: true }));
+    const errors = [0, 2, 4, 6, 8].map((order) => {
+      const featureMap = (t: Tensor) => linnet.taylorFeatures(t, { order });
+      const approximate = linnet.linearAttention(x.q, x.k, x.v, { featureMap, normalize: true, scale: 1 });
+      return deviation(float64(approximate), exact).r;
+    });
+    errors.slice(1).forEach((error, i) => {
+      expect(error).toBeLessThan(errors[i] / 2);
+    });
+    expect(errors.at(-1)).toBeLessThan(0.02);
+  });
+});
+
 describe('errors', () => {
   const { q, k, v, g, gk } = inputsOf(
     { names: ['q', 'k', 'v', 'g', 'gk'], call: rules.gla.call },

@@ -1,0 +1,68 @@
+import type { Ops, Tensors } from '../../src/catalog/types';
+import type { Recurrent } from '../../src/linear';
+import { linearAttention } from '../onnx/linear';
+import type { Workload } from '../types';
+
+const [H, K, V] = [8, 64, 64];
+
+interface Form {
+  /** Its input besides q, k and v. */
+  gate?: 'g' | 'gk';
+  /** Flops per token and head in multiples of K V. */
+  products: number;
+  call(ops: Ops, tensors: Tensors, options: { scale: number; outputFinalState?: true }): unknown;
+}
+
+const forms: Partial<Record<keyof Ops, Form>> = {
+  linearAttention: {
+    products: 4,
+    call: (ops, { q, k, v, state }, options) =>
+      ops.linearAttention(q, k, v, { ...options, initialState: state }),
+  },
+  simpleGla: {
+    gate: 'g',
+    products: 5,
+    call: (ops, { q, k, v, g, state }, options) =>
+      ops.simpleGla(q, k, v, g, { ...options, initialState: state }),
+  },
+  gla: {
+    gate: 'gk',
+    products: 5,
+    call: (ops, { q, k, v, gk, state }, options) => ops.gla(q, k, v, gk, { ...options, initialState: state }),
+  },
+};
+
+function workload(op: keyof Ops, { gate, products, call }: Form, T: number): Workload {
+  const gates = {
+    g: { shape: [1, T, H], draw: 'logSigmoid' as const },
+    gk: { shape: [1, T, H, K], draw: 'logSigmoid' as const },
+  };
+  const decode = T === 1;
+  return {
+    op,
+    id: `T${T} H${H} K${K} V${V}${decode ? ' with state' : ''}`,
+    quick: op === 'linearAttention' && T === 2048,
+    inputs: {
+      q: { shape: [1, T, H, K] },
+      k: { shape: [1, T, H, K] },
+      v: { shape: [1, T, H, V] },
+      ...(gate ? { [gate]: gates[gate] } : {}),
+      ...(decode ? { state: { shape: [1, H, K, V] } } : {}),
+    },
+    flops: products * T * H * K * V,
+    differentiable: decode ? undefined : ['q', 'k', 'v', ...(gate ? [gate] : [])],
+    call: (ops, tensors) => {
+      const result = call(ops, tensors, { scale: 1, outputFinalState: decode || undefined });
+      const { output, finalState } = result as Recurrent;
+      return decode ? [output, finalState] : (result as Recurrent['output']);
+    },
+    onnx: {
+      '': ({ q, k, v, g, gk, state }) =>
+        linearAttention({ q, k, v, g: g ?? gk, initialState: state }, gate ? 'gated' : 'linear'),
+    },
+  };
+}
+
+export const additive: Workload[] = Object.entries(forms).flatMap(([op, form]) =>
+  [1, 2048, 8192].map((T) => workload(op as keyof Ops, form, T)),
+);

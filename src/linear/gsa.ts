@@ -1,0 +1,173 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { routingSoftmax } from '../moe/softmax';
+import type { NdArray, Op, Shape } from '../op/define';
+import { checkShapes } from '../tensor/shape';
+import {
+  type AdditiveAttrs,
+  type AdditiveOptions,
+  additiveAttrs,
+  defineAdditive,
+  launchBackward,
+  launchForward,
+} from './additive';
+import { additiveBackwardReference, additiveReference } from './additive.reference';
+import { defineLinearOp } from './family';
+
+export interface GsaOptions extends Omit<AdditiveOptions, 'initialState'> {
+  /** States of keys `[N, H, K, M]` and values `[N, H, M, V]`; default zeros. */
+  initialState?: readonly [Tensor, Tensor];
+}
+
+export interface GsaResult {
+  /** `[B, T, H, V]` */
+  output: Tensor;
+  /** States of keys `[N, H, K, M]` and values `[N, H, M, V]`. */
+  finalState: [Tensor, Tensor];
+}
+
+const NAME = 'gsa';
+
+/** [N, H, R, C] with the last two axes exchanged. */
+const turn: Op<'x', null> = defineLinearOp<'x', null>({
+  name: 'turnStates',
+  outputs: ({ x }) => [turned(x!)],
+  kernel: ({ input, output, shape, launch }) => {
+    const [N, H, R, C] = shape.x!;
+    launch('turnStates', N * H, input.x, output[0], R, C);
+  },
+  reference: ({ x }) => [turnedData(x!)],
+  gradient: ({ dy }) => ({ x: () => turn.run({ x: dy[0] }, null)[0] }),
+});
+
+const turned = ([N, H, R, C]: Shape): Shape => [N, H, C, R];
+
+function turnedData({ data, shape: [, , R, C] }: NdArray): Float64Array {
+  return data.map((_, i) => {
+    const [item, at] = [Math.floor(i / (R * C)) * R * C, i % (R * C)];
+    return data[item + (at % R) * C + Math.floor(at / R)];
+  });
+}
+
+const turnState = (x: NdArray | undefined) => x && { data: turnedData(x), shape: turned(x.shape) };
+
+/**
+ * Scores of slots, o_t = scale hk_t^T q_t with hk_t = hk_{t-1} diag(e^g_t) + k_t s_t^T. The slots decay, which are columns
+ * here: turned over, this is what the gradient of q is in the recurrence with keys s, values k and dO = q. Both are the
+ * same sum, so the gradients of one are found by the kernels of the other.
+ */
+const inner = defineAdditive('gsaTurned');
+const scores = defineLinearOp<'q' | 'k' | 's' | 'g' | 'initialState', AdditiveAttrs>({
+  name: 'gsaScores',
+  outputs: ({ k, s }, { offsets, finalState }) =>
+    finalState ? [s!, [offsets.length - 1, s![2], k![3], s![3]]] : [s!],
+  kernel: (call) => {
+    const { input, output, shape, attrs, scratch, launch } = call;
+    const { q, k, s, g } = input;
+    const [, , H, K] = shape.k!;
+    const M = shape.s![3];
+    const N = attrs.offsets.length - 1;
+    const initialState = shape.initialState ? scratch(4 * N * H * K * M) : 0;
+    if (initialState) launch('turnStates', N * H, input.initialState, initialState, K, M);
+    const roles = { q: shape.s, k: shape.s, v: shape.k, g: shape.g };
+    const tensors = { q: s, k: s, v: k, g, initialState };
+    launchBackward(call, roles, { ...tensors, dOutput: q }, { q: output[0] });
+    if (!attrs.finalState) return;
+    const final = scratch(4 * N * H * K * M);
+    launchForward(call, roles, tensors, [undefined, final]);
+    launch('turnStates', N * H, final, output[1], M, K);
+  },
+  reference: ({ q, k, s, g, initialState }, attrs) => {
+    const roles = { q: s, k: s, v: k, g, initialState: turnState(initialState) };
+    const [output] = additiveBackwardReference({ ...roles, dOutput: q }, attrs);
+    if (!attrs.finalState) return [output];
+    const [, final] = additiveReference(roles, attrs);
+    const [[, , H, K], M] = [k!.shape, s!.shape[3]];
+    return [output, turnedData({ data: final, shape: [attrs.offsets.length - 1, H, M, K] })];
+  },
+  gradient: ({ inputs: { q, k, s, g, initialState }, dy: [dScores, dFinal], attrs }) => {
+    const turnOver = (x: Tensor | undefined) => x && turn.run({ x }, null)[0];
+    const roles = { q: dScores, k: s, v: k, g, initialState: turnOver(initialState) };
+    const [, ds, dk, dg, dInitial] = inner.backward.run(
+      { ...roles, dOutput: q, dFinal: turnOver(dFinal) },
+      attrs,
+    );
+    return {
+      q: () => inner.op.run(roles, { ...attrs, finalState: false })[0],
+      k: dk,
+      s: ds,
+      g: dg,
+      initialState: () => turnOver(dInitial)!,
+    };
+  },
+});
+
+const values = defineAdditive('gsaValues').op;
+
+/**
+ * Gated slot attention: M slots hold keys and values, a softmax over the slots reads them. Two passes,
+ * `hk_t = hk_{t-1} diag(exp(g_t)) + k_t s_t^T`, `p_t = softmax(scale hk_t^T q_t)`, then
+ * `hv_t = diag(exp(g_t)) hv_{t-1} + s_t v_t^T`, `o_t = hv_t^T p_t`.
+ *
+ * @param q `[B, T, H, K]`
+ * @param k `[B, T, H, K]`
+ * @param v `[B, T, H, V]`
+ * @param s `[B, T, H, M]`, how much of a token each slot takes: `1 - exp(g)` in the paper
+ * @param g `[B, T, H, M]`, log decay of the slots
+ * @param options.scale multiplies the scores; default `K ** -0.5`
+ * @param options.initialState `[N, H, K, M]` and `[N, H, M, V]`, zeros by default
+ * @param options.outputFinalState returns `{ output, finalState }`, the latter a pair like `initialState`
+ * @param options.cuSeqlens bounds of sequences packed along T, with B = 1
+ * @param options.reverse runs every sequence from its last token to its first; default false
+ * @returns `[B, T, H, V]`
+ * @throws TypeError, RangeError for a wrong dtype or shape
+ * @see Zhang et al., "Gated Slot Attention for Efficient Linear-Time Sequence Modeling", equations 8 to 10
+ */
+export function gsa(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  s: Tensor,
+  g: Tensor,
+  options: GsaOptions & { outputFinalState: true },
+): GsaResult;
+export function gsa(q: Tensor, k: Tensor, v: Tensor, s: Tensor, g: Tensor, options?: GsaOptions): Tensor;
+export function gsa(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  s: Tensor,
+  g: Tensor,
+  options: GsaOptions = {},
+): Tensor | GsaResult {
+  const sizes = checkShapes(NAME, [
+    ['q', q, 'B T H K'],
+    ['k', k, 'B T H K'],
+    ['v', v, 'B T H V'],
+    ['s', s, 'B T H M'],
+    ['g', g, 'B T H M'],
+  ]);
+  return runSlots(NAME, { q, k, v, s, g }, options, sizes);
+}
+
+/** Both passes, under the name of the op they are. */
+export function runSlots(
+  name: string,
+  { q, k, v, s, g }: Record<'q' | 'k' | 'v' | 's' | 'g', Tensor>,
+  options: GsaOptions,
+  sizes: Record<'B' | 'T' | 'H' | 'K' | 'M' | 'V', number>,
+): Tensor | GsaResult {
+  const [keys, contents] = options.initialState ?? [];
+  const attrs = additiveAttrs(name, { ...options, initialState: undefined }, sizes);
+  const N = attrs.offsets.length - 1;
+  checkShapes(name, [
+    ['initialState[0]', keys, `${N} ${sizes.H} ${sizes.K} ${sizes.M}`],
+    ['initialState[1]', contents, `${N} ${sizes.H} ${sizes.M} ${sizes.V}`],
+  ]);
+  const [read, finalKeys] = scores.run({ q, k, s, g, initialState: keys }, attrs);
+  const p = routingSoftmax(read, 'columns');
+  const [output, finalContents] = values.run(
+    { q: p, k: s, v, g, initialState: contents },
+    { ...attrs, scale: 1 },
+  );
+  return options.outputFinalState ? { output, finalState: [finalKeys, finalContents] } : output;
+}
