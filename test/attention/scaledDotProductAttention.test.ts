@@ -11,6 +11,7 @@ import {
   mul,
   onesLike,
   randomNormal,
+  reshape,
   slice,
   softmax,
   type Tensor,
@@ -166,6 +167,22 @@ describe('equals naive softmax attention', () => {
   });
 });
 
+describe('a bias or mask that lacks leading axes', () => {
+  it.each([[[9, 9]], [[4, 1, 9]], [[1, 9]]])('%j is broadcast', (shape) => {
+    tidy(() => {
+      const [q, k, v] = [normal(2, 9, 4, 8), normal(2, 9, 2, 8, 2), normal(2, 9, 2, 8, 3)];
+      const { bias, mask } = drawInputs({ bias: { shape }, mask: { shape, draw: 'bool' } });
+      const all = reshape(bias, [...Array(4 - shape.length).fill(1), ...shape]);
+      expect([...attend(q, k, v, { bias, mask }).dataSync()]).toEqual([
+        ...attend(q, k, v, { bias: all, mask }).dataSync(),
+      ]);
+      const before = memory().numTensors;
+      attend(q, k, v, { bias, mask }).dispose();
+      expect(memory().numTensors).toBe(before);
+    });
+  });
+});
+
 describe('promises', () => {
   it('a row that sees nothing gives zeros, lse -Infinity and zero gradients', () => {
     tidy(() => {
@@ -268,6 +285,10 @@ describe('errors', () => {
           cuSeqlens: tensor1d([0, 4, 3, 6], 'int32'),
         }),
       'scaledDotProductAttention: cuSeqlens is [0,4,3,6]; expected ascending bounds from 0 to Tq = 6',
+    ],
+    [
+      () => attend(zeros([1, 65536, 1, 1]), zeros([1, 1, 1, 1]), zeros([1, 1, 1, 32768])),
+      'scaledDotProductAttention: needs 8192 MiB more on the wasm heap, which holds at most 4 GiB in all',
     ],
   ])('%#: says what came and what was expected', (call, message) => {
     const before = memory().numTensors;
