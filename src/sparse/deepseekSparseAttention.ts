@@ -1,6 +1,6 @@
 import { reshape, type Tensor } from '@tensorflow/tfjs-core';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
-import { blockAttention } from './blockAttention';
+import { attendOver } from './attendOver';
 import { chooseBlocks } from './choose';
 import { chosenTable } from './chosenTable';
 
@@ -90,8 +90,7 @@ export function deepseekSparseAttention(
   keys.dispose();
   const sizes = { B, T, H: 1, S: topk, Tkv: T };
   const table = chosenTable(chosen.dataSync() as Int32Array, sizes, (token) => [token, token + 1]);
-  const [output, lse] = blockAttention.run({ q, k, v }, { table, scale, softcap: 0 });
-  lse.dispose();
+  const output = attendOver(q, k, v, table, scale);
   const indices = options.returnIndices ? reshape(chosen, [B, T, topk]) : undefined;
   chosen.dispose();
   return indices === undefined ? output : { output, indices };

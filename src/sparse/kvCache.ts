@@ -2,7 +2,7 @@ import { dispose, keep, reshape, type Tensor, zeros } from '@tensorflow/tfjs-cor
 import { type AttentionOptions, scaledDotProductAttention } from '../attention/scaledDotProductAttention';
 import { type Move, moveElements } from '../runtime/inPlace';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
-import { blockAttention } from './blockAttention';
+import { attendOver } from './attendOver';
 import { type BlockTable, FULL, TableBuilder } from './blockTable';
 import { int8Attention, type QuantizedRows, quantizeInt8, wordsOf } from './int8Attention';
 
@@ -245,9 +245,7 @@ export class KvCache {
     }
     checkFinite(op, 'scale', scale);
     const table = this.tableOf(op, selection, Tq);
-    const [output, lse] = blockAttention.run({ q, k: parts[0], v: parts[1] }, { table, scale, softcap: 0 });
-    lse.dispose();
-    return output;
+    return attendOver(q, parts[0], parts[1], table, scale);
   }
 
   private tableOf(op: string, { pageSize, pages }: PageSelection, Tq: number): BlockTable {

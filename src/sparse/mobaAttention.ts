@@ -2,7 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { bounds as packedBounds } from '../attention/scaledDotProductAttention';
 import type { Integers } from '../tensor/integers';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
-import { blockAttention } from './blockAttention';
+import { attendOver } from './attendOver';
 import { blockMeans } from './blockMeans';
 import { chooseBlocks } from './choose';
 import { chosenTable } from './chosenTable';
@@ -69,7 +69,5 @@ export function mobaAttention(q: Tensor, k: Tensor, v: Tensor, options: MobaAtte
   ]);
   means.dispose();
   chosen.dispose();
-  const [output, lse] = blockAttention.run({ q, k, v }, { table, scale, softcap: 0 });
-  lse.dispose();
-  return output;
+  return attendOver(q, k, v, table, scale);
 }

@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { scaledDotProductAttention } from '../attention/scaledDotProductAttention';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
+import { attendOver } from './attendOver';
 import { blockAttention } from './blockAttention';
 import { blockMeans } from './blockMeans';
 import { tableFromIntervals } from './blockTable';
@@ -157,9 +158,7 @@ export function nsaSelect(
     block * blockSize,
     Math.min((block + 1) * blockSize, i + 1),
   ]);
-  const [output, lse] = blockAttention.run({ q, k, v }, { table, scale, softcap: 0 });
-  lse.dispose();
-  return output;
+  return attendOver(q, k, v, table, scale);
 }
 
 /**

@@ -1,0 +1,234 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { l2Norm } from '../nn/l2Norm';
+import { uniform } from '../random';
+import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
+import { attendOver, checkPositive, tokenTable } from './attendOver';
+import { tableFromIntervals } from './blockTable';
+import { greatest } from './cachePolicies';
+
+interface ScaleOption {
+  /** Default `D ** -0.5`. */
+  scale?: number;
+}
+
+export interface LshAttentionOptions extends ScaleOption {
+  /** Even number of buckets; default 8. */
+  buckets?: number;
+  /** Rounds of hashing, whose keys are taken together; default 2. */
+  hashes?: number;
+  /** Tokens of a chunk, in the order of the buckets; default 64. */
+  chunkSize?: number;
+  /** Of the random rotations; default 0. */
+  seed?: number;
+}
+
+export interface RoutingAttentionOptions extends ScaleOption {
+  /** Queries and keys each cluster takes; default `T / C`. */
+  topk?: number;
+}
+
+export interface SinkhornAttentionOptions extends ScaleOption {
+  /** Keys of a block; default 64. */
+  blockSize?: number;
+  /** Rounds of normalising rows and columns; default 8. */
+  iterations?: number;
+}
+
+/** Row [b, t, h] of x. */
+function rowsOf(x: Tensor) {
+  const [, T, H, D] = x.shape;
+  const values = x.dataSync() as Float32Array;
+  return (b: number, t: number, h: number) =>
+    values.subarray(((b * T + t) * H + h) * D, ((b * T + t) * H + h + 1) * D);
+}
+
+function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let sum = 0;
+  for (let d = 0; d < a.length; d++) sum += a[d] * b[d];
+  return sum;
+}
+
+function normals(count: number, seed: number): number[] {
+  const random = uniform(seed);
+  return Array.from(
+    { length: count },
+    () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()),
+  );
+}
+
+/**
+ * Reformer attention: queries, which are also the keys once normalised, are hashed by random rotations,
+ * `bucket = argmax [x R, -x R]`; in the order of (bucket, token) each chunk attends causally to tokens of the same bucket
+ * in itself and the chunk before. Rounds are taken together, a key that several of them find counts once; a token sees
+ * itself only if it sees nothing else.
+ *
+ * Deterministic for a seed. Differentiable in qk and v. One bucket pair is not the full budget; see the paper for rounds.
+ *
+ * @param qk `[B, T, H, D]`
+ * @param v `[B, T, H, Dv]`
+ * @returns `[B, T, H, Dv]`
+ * @throws TypeError, RangeError naming the argument, what came and what was expected
+ * @see Kitaev et al., "Reformer: The Efficient Transformer", section 2
+ */
+export function lshAttention(qk: Tensor, v: Tensor, options: LshAttentionOptions = {}): Tensor {
+  const op = 'lshAttention';
+  const { B, T, H, D } = checkShapes(op, [
+    ['qk', qk, 'B T H D'],
+    ['v', v, 'B T H Dv'],
+  ]);
+  const { buckets = 8, hashes = 2, chunkSize = 64, seed = 0, scale = D ** -0.5 } = options;
+  checkPositive(op, { buckets, hashes, chunkSize });
+  if (buckets % 2 !== 0) throw new RangeError(`${op}: buckets must be even; got ${buckets}`);
+  checkFinite(op, 'scale', scale);
+  const half = buckets / 2;
+  const rotations = Array.from({ length: hashes * half }, (_, n) => normals(D, seed * 65537 + n));
+  const row = rowsOf(qk);
+  const bucketOf = (x: Float32Array, round: number) => {
+    const turned = rotations.slice(round * half, (round + 1) * half).map((rotation) => dot(x, rotation));
+    const all = [...turned, ...turned.map((value) => -value)];
+    return all.indexOf(Math.max(...all));
+  };
+  const seen = Array.from({ length: B * H }, (_, bh) => {
+    const [b, h] = [Math.floor(bh / H), bh % H];
+    const keys = Array.from({ length: T }, () => new Set<number>());
+    for (let round = 0; round < hashes; round++) {
+      const bucket = Array.from({ length: T }, (_, t) => bucketOf(row(b, t, h), round));
+      const order = Array.from({ length: T }, (_, t) => t).sort((x, y) => bucket[x] - bucket[y] || x - y);
+      order.forEach((i, at) => {
+        const first = Math.max(0, (Math.floor(at / chunkSize) - 1) * chunkSize);
+        for (const j of order.slice(first, at)) if (bucket[j] === bucket[i]) keys[i].add(j);
+      });
+    }
+    return keys.map((set, i) => (set.size === 0 ? [i] : [...set].sort((x, y) => x - y)));
+  });
+  const table = tokenTable({ B, H, Tq: T, Tkv: T }, (b, h, i) => seen[b * H + h][i]);
+  const k = l2Norm(qk);
+  const output = attendOver(qk, k, v, table, scale);
+  k.dispose();
+  return output;
+}
+
+/**
+ * Routing attention: each cluster takes the `topk` queries and the `topk` keys whose directions lie nearest to its
+ * centroid; a query attends causally to the keys of its clusters. A query of no cluster gives zeros.
+ *
+ * Differentiable in q, k and v; centroids follow by their moving mean outside of the gradient, as in the paper. With
+ * topk >= T it is causal attention.
+ *
+ * @param q `[B, T, Hq, D]`
+ * @param k `[B, T, Hkv, D]`
+ * @param v `[B, T, Hkv, Dv]`
+ * @param centroids `[Hq, C, D]`
+ * @returns `[B, T, Hq, Dv]`
+ * @throws TypeError, RangeError naming the argument, what came and what was expected
+ * @see Roy et al., "Efficient Content-Based Sparse Attention with Routing Transformers", section 4.1
+ */
+export function routingAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  centroids: Tensor,
+  options: RoutingAttentionOptions = {},
+): Tensor {
+  const op = 'routingAttention';
+  const { B, T, Hq, D, Hkv, C } = checkShapes(op, [
+    ['q', q, 'B T Hq D'],
+    ['k', k, 'B T Hkv D'],
+    ['v', v, 'B T Hkv Dv'],
+    ['centroids', centroids, 'Hq C D'],
+  ]);
+  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  const { topk = Math.max(1, Math.ceil(T / Math.max(C, 1))), scale = D ** -0.5 } = options;
+  checkPositive(op, { topk });
+  checkFinite(op, 'scale', scale);
+  const [query, key, means] = [rowsOf(q), rowsOf(k), centroids.dataSync() as Float32Array];
+  const nearest = (row: (t: number) => Float32Array, mean: Float32Array) =>
+    greatest(
+      Array.from({ length: T }, (_, t) => dot(row(t), mean) / (Math.sqrt(dot(row(t), row(t))) || 1)),
+      topk,
+    );
+  const seen = Array.from({ length: B * Hq }, (_, bh) => {
+    const [b, h] = [Math.floor(bh / Hq), bh % Hq];
+    const keys = Array.from({ length: T }, () => new Set<number>());
+    for (let c = 0; c < C; c++) {
+      const mean = means.subarray((h * C + c) * D, (h * C + c + 1) * D);
+      const members = nearest((t) => key(b, t, Math.floor(h / (Hq / Hkv))), mean);
+      for (const i of nearest((t) => query(b, t, h), mean)) {
+        for (const j of members) if (j <= i) keys[i].add(j);
+      }
+    }
+    return keys.map((set) => [...set].sort((x, y) => x - y));
+  });
+  const table = tokenTable({ B, H: Hq, Tq: T, Tkv: T }, (b, h, i) => seen[b * Hq + h][i]);
+  return attendOver(q, k, v, table, scale);
+}
+
+/**
+ * Sparse Sinkhorn attention: each block of queries attends causally to its own block and to one block that it is matched
+ * with. Logits of earlier blocks, `sortLogits`, are made doubly stochastic by `iterations` rounds over rows and columns;
+ * the match is the greatest of its row, and block 0 has none.
+ *
+ * Differentiable in q, k and v; the match is hard and carries no gradient.
+ *
+ * @param q `[B, T, Hq, D]`
+ * @param k `[B, T, Hkv, D]`
+ * @param v `[B, T, Hkv, Dv]`
+ * @param sortLogits `[B, Hq, N, N]`, N = ceil(T / blockSize), of query blocks for key blocks
+ * @returns `[B, T, Hq, Dv]`
+ * @throws TypeError, RangeError naming the argument, what came and what was expected
+ * @see Tay et al., "Sparse Sinkhorn Attention", sections 3.1 and 3.3
+ */
+export function sinkhornAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  sortLogits: Tensor,
+  options: SinkhornAttentionOptions = {},
+): Tensor {
+  const op = 'sinkhornAttention';
+  const { blockSize = 64, iterations = 8 } = options;
+  checkPositive(op, { blockSize, iterations });
+  const { B, T, Hq, D, Hkv } = checkShapes(op, [
+    ['q', q, 'B T Hq D'],
+    ['k', k, 'B T Hkv D'],
+    ['v', v, 'B T Hkv Dv'],
+  ]);
+  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  const N = Math.ceil(T / blockSize);
+  checkShapes(op, [['sortLogits', sortLogits, `${B} ${Hq} ${N} ${N}`]]);
+  const { scale = D ** -0.5 } = options;
+  checkFinite(op, 'scale', scale);
+  const logits = sortLogits.dataSync();
+  const matches = Array.from({ length: B * Hq }, (_, bh) => {
+    const shares = Array.from({ length: N }, (_, i) =>
+      Array.from({ length: N }, (_, j) => (j < i ? Math.exp(logits[(bh * N + i) * N + j]) : 0)),
+    );
+    for (let round = 0; round < iterations; round++) {
+      for (const row of shares) {
+        const sum = row.reduce((total, share) => total + share, 0) || 1;
+        for (let j = 0; j < N; j++) row[j] /= sum;
+      }
+      for (let j = 0; j < N; j++) {
+        const sum = shares.reduce((total, row) => total + row[j], 0) || 1;
+        for (const row of shares) row[j] /= sum;
+      }
+    }
+    return shares.map((row) => row.indexOf(Math.max(...row)));
+  });
+  const geometry = {
+    B,
+    H: Hq,
+    Tq: T,
+    Tkv: T,
+    blockQ: Math.min(blockSize, 128),
+    blockKv: Math.min(blockSize, 128),
+  };
+  const table = tableFromIntervals(geometry, (b, h, i, emit) => {
+    const block = Math.floor(i / blockSize);
+    emit(block * blockSize, i + 1);
+    if (block === 0) return;
+    const match = matches[b * Hq + h][block];
+    emit(match * blockSize, (match + 1) * blockSize);
+  });
+  return attendOver(q, k, v, table, scale);
+}

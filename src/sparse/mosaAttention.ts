@@ -1,0 +1,63 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
+import { attendOver, checkPositive, tokenTable } from './attendOver';
+import { greatest } from './cachePolicies';
+import { gatedSum } from './gatedSum';
+
+export interface MosaAttentionOptions {
+  /** Tokens each head chooses. */
+  topk: number;
+  /** Default `D ** -0.5`. */
+  scale?: number;
+}
+
+/**
+ * Mixture of sparse attention: each head chooses the `topk` tokens it scores highest, which attend causally to one another,
+ * `output[i] = scores[i] softmax(scale q_i k^T) v` over chosen tokens up to i; the others get zeros.
+ *
+ * Differentiable in q, k, v and scores. With topk >= T and scores of 1 it is causal attention.
+ *
+ * @param q `[B, T, Hq, D]`
+ * @param k `[B, T, Hkv, D]`
+ * @param v `[B, T, Hkv, Dv]`
+ * @param scores `[B, T, Hq]`, of a router, after its sigmoid; of equal ones the earlier token is chosen
+ * @returns `[B, T, Hq, Dv]`
+ * @throws TypeError, RangeError naming the argument, what came and what was expected
+ * @see Piekos et al., "Mixture of Sparse Attention: Content-Based Learnable Sparse Attention via Expert-Choice Routing"
+ */
+export function mosaAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  scores: Tensor,
+  options: MosaAttentionOptions,
+): Tensor {
+  const op = 'mosaAttention';
+  const { B, T, Hq, D, Hkv } = checkShapes(op, [
+    ['q', q, 'B T Hq D'],
+    ['k', k, 'B T Hkv D'],
+    ['v', v, 'B T Hkv Dv'],
+    ['scores', scores, 'B T Hq'],
+  ]);
+  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  const { topk, scale = D ** -0.5 } = options;
+  checkPositive(op, { topk });
+  checkFinite(op, 'scale', scale);
+  const values = scores.dataSync();
+  const chosen = Array.from({ length: B * Hq }, (_, row) => {
+    const [b, h] = [Math.floor(row / Hq), row % Hq];
+    return greatest(
+      Array.from({ length: T }, (_, t) => values[(b * T + t) * Hq + h]),
+      topk,
+    );
+  });
+  const table = tokenTable({ B, H: Hq, Tq: T, Tkv: T }, (b, h, i) => {
+    const tokens = chosen[b * Hq + h];
+    const at = tokens.indexOf(i);
+    return tokens.slice(0, at + 1);
+  });
+  const attended = attendOver(q, k, v, table, scale);
+  const output = gatedSum([{ x: attended, gate: scores }]);
+  attended.dispose();
+  return output;
+}
