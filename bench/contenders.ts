@@ -3,6 +3,7 @@ import type { Tensors } from '../src/catalog/types';
 import * as linnet from '../src/ops';
 import type { Contender } from './measure';
 import { onnxRuntime, openSession } from './onnx/session';
+import { WITH_GRADIENT } from './report';
 import type { Workload } from './types';
 
 const listOf = (result: Tensor | readonly Tensor[]) =>
@@ -28,7 +29,7 @@ function withGradients({ call, differentiable = [] }: Workload, tensors: Tensors
     return customGrad(() => ({ value: scalar(0), gradFunc: () => dy }))(...outputs);
   });
   const values = differentiable.map((name) => tensors[name]);
-  return { ...synchronous('forward + backward', () => gradients(values)), close: () => dispose(dy) };
+  return { ...synchronous(WITH_GRADIENT, () => gradients(values)), close: () => dispose(dy) };
 }
 
 async function onnx(workload: Workload, tensors: Tensors, threads: number): Promise<Contender[]> {

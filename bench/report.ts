@@ -4,6 +4,9 @@ import { info } from '../src/index';
 import type { Timing } from './measure';
 import type { Peak } from './peak';
 
+/** The contender that is linnet itself, forward and backward. */
+export const WITH_GRADIENT = 'forward + backward';
+
 export interface Row {
   op: string;
   family: string;
@@ -73,19 +76,47 @@ export function rowOf(
   };
 }
 
+/** Rivals of a row with their ratio to linnet, linnet's own gradient left out. */
+function rivalsOf({ times: { linnet, ...others } }: Row): string[] {
+  return Object.entries(others)
+    .filter(([name]) => name !== WITH_GRADIENT)
+    .map(([name, { median }]) => `${name} ${milliseconds(median)} (${(median / linnet.median).toFixed(1)}x)`);
+}
+
+/** The rows of a report as a Markdown table. */
+export function tableOf({ rows }: Pick<Report, 'rows'>): string {
+  const lines = rows.map((row) => {
+    const gradient = row.times[WITH_GRADIENT];
+    const cells = [
+      `\`${row.op}\``,
+      row.id,
+      milliseconds(row.times.linnet.median),
+      gradient === undefined ? '' : `${(gradient.median / row.times.linnet.median).toFixed(1)}x`,
+      `${row.percentOfBound.toFixed(0)}% of ${row.bound}`,
+      rivalsOf(row).join(', '),
+    ];
+    return `| ${cells.join(' | ')} |`;
+  });
+  const head = ['op', 'workload', 'forward', 'with gradients', 'of the bound', 'others'];
+  return [`| ${head.join(' | ')} |`, `|${' --- |'.repeat(head.length)}`, ...lines].join('\n');
+}
+
 const milliseconds = (ms: number) => (ms < 0.1 ? `${(ms * 1000).toFixed(1)} us` : `${ms.toFixed(2)} ms`);
 
 /** One line: the time, the rate, and each other contender with its ratio. */
 export function lineOf(row: Row, threads: number, before?: Row): string {
-  const { linnet, ...others } = row.times;
+  const { linnet } = row.times;
+  const gradient = row.times[WITH_GRADIENT];
   const share = `${row.percentOfBound.toFixed(0)}% of ${row.bound}${threads > 1 ? ' of one thread' : ''}`;
   const parts = [
     `${row.op} ${row.id}: ${milliseconds(linnet.median)} (p95 ${milliseconds(linnet.p95)}, +-${linnet.rme.toFixed(1)}%)`,
     `${row.gflops.toFixed(1)} GFLOP/s, ${share}`,
-    ...Object.entries(others).map(
-      ([name, { median }]) => `${name} ${milliseconds(median)} (${(median / linnet.median).toFixed(1)}x)`,
-    ),
   ];
+  if (gradient !== undefined) {
+    const ratio = (gradient.median / linnet.median).toFixed(1);
+    parts.push(`with gradients ${milliseconds(gradient.median)} (${ratio}x)`);
+  }
+  parts.push(...rivalsOf(row));
   if (before !== undefined) parts.push(`before ${(before.times.linnet.median / linnet.median).toFixed(2)}x`);
   return parts.join('; ');
 }

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { measure } from '../../bench/measure';
-import { lineOf, rowOf } from '../../bench/report';
+import { lineOf, rowOf, tableOf } from '../../bench/report';
 
 function pause(ms: number): void {
   const end = performance.now() + ms;
@@ -48,4 +48,18 @@ it('relates a time to the bound of the machine', () => {
   expect(memory).toMatchObject({ percentOfBound: 25, bound: 'memory' });
   const line = lineOf(arithmetic, 1, { ...arithmetic, times: { linnet: { ...timing, median: 6 } } });
   expect(line).toBe('rope T1: 4.00 ms (p95 5.00 ms, +-1.0%); 25.0 GFLOP/s, 50% of arithmetic; before 1.50x');
+});
+
+it('puts a report into a table', () => {
+  const timing = (median: number) => ({ median, p95: median, rme: 1, samples: 10 });
+  const times = { linnet: timing(2), 'forward + backward': timing(7), tuned: timing(5) };
+  const row = rowOf({ op: 'rope', family: 'nn', id: 'T1' }, { flops: 5e7, bytes: 0 }, times, {
+    gflops: 50,
+    gbytes: 10,
+  });
+  expect(
+    tableOf({ rows: [row] })
+      .split('\n')
+      .at(-1),
+  ).toBe('| `rope` | T1 | 2.00 ms | 3.5x | 50% of arithmetic | tuned 5.00 ms (2.5x) |');
 });
