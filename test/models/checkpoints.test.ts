@@ -17,5 +17,6 @@ for (const name of [
   'minimax',
   'fla_gla',
   'fla_retnet',
+  'rwkv',
 ])
   testCheckpoint(name);

@@ -1,6 +1,6 @@
 import type { Config } from '../config';
-import type { NormSpec } from '../spec';
-import { type Architecture, hiddenActivation, range } from './common';
+import type { LayerSpec, NormSpec } from '../spec';
+import { type Architecture, decoder, hiddenActivation, range } from './common';
 import { flaDecoder, hybridAttention } from './fla';
 
 const layerNormSpec = (name: string, size: number, eps: number, bias = true): NormSpec => ({
@@ -61,4 +61,37 @@ export const rwkv7: Architecture = (config) => {
     },
   }));
   return flaDecoder(config, layers, norm('model.norm'));
+};
+
+/** RWKV-4 as transformers stores it. Its halving of activations in deep layers, for float16, is left out. */
+export const rwkv4: Architecture = (config) => {
+  const [size, eps] = [config.number('hidden_size'), config.number('layer_norm_epsilon', 1e-5)];
+  const norm = (name: string) => layerNormSpec(name, size, eps);
+  const layers = range(config.number('num_hidden_layers')).map(
+    (i): LayerSpec => ({
+      name: `rwkv.blocks.${i}`,
+      inputNorm: i === 0 ? norm('pre_ln') : undefined,
+      token: {
+        name: 'attention',
+        preNorm: norm('ln1'),
+        mixer: { type: 'rwkv4', size, width: config.number('attention_hidden_size', size) },
+      },
+      channel: {
+        name: 'feed_forward',
+        preNorm: norm('ln2'),
+        mixer: {
+          type: 'rwkvChannel',
+          size,
+          intermediate: config.number('intermediate_size', 4 * size),
+          mix: { key: 'time_mix_key', receptance: 'time_mix_receptance', shape: [1, 1, size], ofToken: true },
+        },
+      },
+    }),
+  );
+  const tied = config.boolean('tie_word_embeddings', false);
+  return decoder(config, layers, {
+    embedding: { name: 'rwkv.embeddings' },
+    norm: norm('rwkv.ln_out'),
+    head: tied ? {} : { name: 'head' },
+  });
 };

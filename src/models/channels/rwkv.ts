@@ -1,8 +1,9 @@
-import { add, mul, sigmoid } from '@tensorflow/tfjs-core';
+import { add, mul, sigmoid, sub } from '@tensorflow/tfjs-core';
 import { type ActivationName, activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
 import type { MixerFactory } from '../mixers/mixer';
 import { shifted } from '../mixers/shift';
+import type { Parameter } from '../parameters';
 
 export interface RwkvChannelSpec {
   type: 'rwkvChannel';
@@ -10,8 +11,11 @@ export interface RwkvChannelSpec {
   intermediate: number;
   /** Default squared ReLU. */
   activation?: ActivationName;
-  /** Name and shape of what mixes in the token before for keys, and, with a gate, for the receptance. */
-  mix: { key: string; receptance?: string; shape: readonly number[] };
+  /**
+   * Name and shape of what mixes in the token before for keys, and, with a gate, for the receptance: shares of that token,
+   * or, `ofToken`, of the token itself.
+   */
+  mix: { key: string; receptance?: string; shape: readonly number[]; ofToken?: boolean };
 }
 
 /** Channel mixing of RWKV: `value(f(key(x)))` of tokens mixed with the one before, gated by `receptance` if it is named. */
@@ -22,10 +26,11 @@ export const rwkvChannel: MixerFactory<RwkvChannelSpec> = (weights, spec) => {
   const key = weights.linear('key', size, F);
   const value = weights.linear('value', F, size);
   const receptance = gateMix && weights.linear('receptance', size, size);
+  const before = (share: Parameter) => (mix.ofToken ? sub(1, share.value) : share.value);
   return (x, { state }) => {
     const delta = shifted(x, state, 'shift');
-    const y = linear(activations[activation](linear(add(x, mul(delta, keyMix.value)), key)), value);
+    const y = linear(activations[activation](linear(add(x, mul(delta, before(keyMix))), key)), value);
     if (gateMix === undefined || receptance === undefined) return y;
-    return mul(sigmoid(linear(add(x, mul(delta, gateMix.value)), receptance)), y);
+    return mul(sigmoid(linear(add(x, mul(delta, before(gateMix))), receptance)), y);
   };
 };

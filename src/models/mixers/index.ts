@@ -15,6 +15,7 @@ import type { MixerFactory } from './mixer';
 import { parallelOf } from './parallel';
 import { retention } from './retention';
 import { rgLru } from './rgLru';
+import { rwkv4 } from './rwkv4';
 import { rwkv7 } from './rwkv7';
 import { shortConvolution } from './shortConvolution';
 
@@ -33,6 +34,7 @@ const single = {
   moe,
   retention,
   rgLru,
+  rwkv4,
   rwkv7,
   rwkvChannel,
   shortConvolution,
