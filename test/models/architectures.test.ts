@@ -226,6 +226,22 @@ const cases: Record<string, { config: object; tensors: Record<string, readonly n
       'model.layers.2.attn.g_norm.weight': [16],
     },
   },
+  gsa: {
+    config: {
+      model_type: 'gsa',
+      vocab_size: 17,
+      hidden_size: 16,
+      intermediate_size: 24,
+      num_hidden_layers: 2,
+      num_heads: 4,
+      num_kv_heads: 2,
+      num_slots: 6,
+    },
+    tensors: {
+      'model.layers.0.attn.f_proj.weight': [12, 16],
+      'model.layers.1.attn.g_norm.weight': [16],
+    },
+  },
   samba: {
     config: {
       model_type: 'samba',

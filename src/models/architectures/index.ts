@@ -8,7 +8,7 @@ import { gptOss } from './gptOss';
 import { jamba } from './jamba';
 import { kimiLinear } from './kimiLinear';
 import { lfm2 } from './lfm2';
-import { glaNet, hgrn2Net, retNet } from './linear';
+import { glaNet, gsaNet, hgrn2Net, retNet } from './linear';
 import { llama } from './llama';
 import { falconMamba, mamba, samba } from './mamba';
 import { bamba, falconH1, mamba2 } from './mamba2';
@@ -28,6 +28,7 @@ export const architectures: Readonly<Record<string, Architecture>> = {
   gemma2,
   gla: glaNet,
   gpt_oss: gptOss,
+  gsa: gsaNet,
   hgrn2: hgrn2Net,
   jamba,
   kda: kdaNet,

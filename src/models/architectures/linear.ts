@@ -75,3 +75,17 @@ export const hgrn2Net: Architecture = (config) =>
       eps: config.number('norm_eps', 1e-6),
     };
   });
+
+export const gsaNet: Architecture = (config) =>
+  flaModel(config, () => {
+    const sizes = sizesOf(config, 1, 1);
+    return {
+      type: 'gsa',
+      ...sizes,
+      slots: config.number('num_slots', sizes.keyDim),
+      normalizer: config.number('gate_logit_normalizer', 8),
+      activation: activationName(config.string('feature_map', 'swish')),
+      convolution: convolutionOf(config),
+      eps: config.number('norm_eps', 1e-6),
+    };
+  });

@@ -5,6 +5,7 @@ import { attention } from './attention';
 import { delta } from './delta';
 import { gatedDelta } from './gatedDelta';
 import { gla } from './gla';
+import { gsa } from './gsa';
 import { hgrn2 } from './hgrn2';
 import { kda } from './kda';
 import { latent } from './latent';
@@ -25,6 +26,7 @@ const single = {
   feedForward,
   gatedDelta,
   gla,
+  gsa,
   hgrn2,
   kda,
   latent,

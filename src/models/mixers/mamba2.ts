@@ -1,18 +1,8 @@
-import {
-  add,
-  clipByValue,
-  concat,
-  exp,
-  mul,
-  neg,
-  reshape,
-  softplus,
-  type Tensor,
-} from '@tensorflow/tfjs-core';
+import { concat, exp, mul, neg, type Tensor } from '@tensorflow/tfjs-core';
 import { activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
 import { fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
-import { rmsNormGated, simpleGla } from '../../ops';
+import { rmsNormGated, ssd } from '../../ops';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';
 
@@ -34,7 +24,7 @@ export interface Mamba2Spec {
   norm?: { eps: number; groupSize: number; beforeGate: boolean };
 }
 
-/** Mamba-2: a scan with one decay per head and token, which is linear attention of queries C and keys B. */
+/** Mamba-2: a convolution, and a scan with one decay per head and token. */
 export const mamba2: MixerFactory<Mamba2Spec> = (weights, spec) => {
   const { size, heads: H, headDim: P, groups: G, stateSize: N, bias, norm, multipliers } = spec;
   const [inner, shared] = [H * P, G * N];
@@ -67,17 +57,16 @@ export const mamba2: MixerFactory<Mamba2Spec> = (weights, spec) => {
   return (x, { state }) => {
     const [z, mixed, steps] = project(x);
     const [u, B, C] = splitChannels(conv(mixed, state), [inner, shared, shared]);
-    const dt = clipByValue(softplus(add(steps, stepBias.value)), ...spec.stepLimits);
-    const heads = toHeads(u, P);
-    const { output, finalState } = simpleGla(
-      toHeads(C, N),
-      toHeads(B, N),
-      mul(heads, reshape(dt, [...dt.shape, 1])),
-      mul(dt, A.value),
-      { scale: 1, initialState: state.get('state'), outputFinalState: true },
-    );
+    const { output, finalState } = ssd(toHeads(u, P), steps, A.value, toHeads(B, N), toHeads(C, N), {
+      D: D.value,
+      dtBias: stepBias.value,
+      dtSoftplus: true,
+      dtLimit: spec.stepLimits,
+      initialState: state.get('state'),
+      outputFinalState: true,
+    });
     state.set('state', finalState);
-    const y = fromHeads(add(output, mul(heads, reshape(D.value, [1, 1, H, 1]))));
+    const y = fromHeads(output);
     const gated =
       norm === undefined
         ? mul(y, activations.silu(z))
