@@ -193,5 +193,5 @@ const legend = names.map(
 const panels = Object.entries(measured).map(([kind, lines], i) => panel(kind, lines, i * (WIDTH + 70)));
 writeFileSync(
   new URL('sparseError.svg', import.meta.url),
-  `<svg xmlns="http://www.w3.org/2000/svg" width="900" height="400" font-family="sans-serif" font-size="12"><rect width="900" height="400" fill="white"/>${panels.join('')}${legend.join('')}</svg>\n`,
+  `<svg xmlns="http://www.w3.org/2000/svg" width="900" height="400" font-family="sans-serif" font-size="12"><title>Relative error by the share of the keys read</title><rect width="900" height="400" fill="white"/>${panels.join('')}${legend.join('')}</svg>\n`,
 );
