@@ -242,6 +242,26 @@ const cases: Record<string, { config: object; tensors: Record<string, readonly n
       'model.layers.1.attn.g_norm.weight': [16],
     },
   },
+  rwkv6: {
+    config: {
+      model_type: 'rwkv6',
+      vocab_size: 17,
+      hidden_size: 16,
+      num_hidden_layers: 2,
+      num_heads: 2,
+      proj_low_rank_dim: 3,
+      gate_low_rank_dim: 5,
+    },
+    tensors: {
+      'model.layers.0.pre_norm.weight': [16],
+      'model.layers.0.attn.x_proj.0.linear.weight': [15, 16],
+      'model.layers.0.attn.x_proj.2.weight': [16, 15],
+      'model.layers.0.attn.w_proj.linear.lora.2.bias': [8],
+      'model.layers.1.attn.bonus': [2, 4],
+      'model.layers.1.ffn.key.linear.weight': [64, 16],
+      'model.layers.1.ffn.receptance.mu': [16],
+    },
+  },
   samba: {
     config: {
       model_type: 'samba',

@@ -15,7 +15,7 @@ import { bamba, falconH1, mamba2 } from './mamba2';
 import { minimax } from './minimax';
 import { mixtral, olmoe, qwen3Moe } from './moe';
 import { recurrentGemma } from './recurrentGemma';
-import { rwkv4, rwkv7 } from './rwkv';
+import { rwkv4, rwkv6, rwkv7 } from './rwkv';
 
 /** By the `model_type` of their configs. */
 export const architectures: Readonly<Record<string, Architecture>> = {
@@ -47,6 +47,7 @@ export const architectures: Readonly<Record<string, Architecture>> = {
   recurrent_gemma: recurrentGemma,
   retnet: retNet,
   rwkv: rwkv4,
+  rwkv6,
   rwkv7,
   samba,
 };

@@ -95,3 +95,46 @@ export const rwkv4: Architecture = (config) => {
     head: tied ? {} : { name: 'head' },
   });
 };
+
+/** RWKV-6 as flash-linear-attention stores it. */
+export const rwkv6: Architecture = (config) => {
+  const [size, eps] = [config.number('hidden_size'), config.number('norm_eps', 1e-5)];
+  const heads = config.number('num_heads', 4);
+  const norm = (name: string) => layerNormSpec(name, size, eps, config.boolean('norm_bias', true));
+  const given = config.optional('intermediate_size');
+  const intermediate = given ?? 32 * Math.ceil(Math.floor(size * config.number('hidden_ratio', 3.5)) / 32);
+  const layers = range(config.number('num_hidden_layers')).map(
+    (i): LayerSpec => ({
+      name: `model.layers.${i}`,
+      inputNorm: i === 0 && config.boolean('norm_first', true) ? norm('pre_norm') : undefined,
+      token: {
+        name: 'attn',
+        preNorm: norm('attn_norm'),
+        mixer: hybridAttention(config, i) ?? {
+          type: 'rwkv6',
+          size,
+          heads,
+          keyDim: Math.floor(size * config.number('expand_k', 0.5)) / heads,
+          valueDim: Math.floor(size * config.number('expand_v', 1)) / heads,
+          mixRank: config.number('proj_low_rank_dim', 32),
+          decayRank: config.number('gate_low_rank_dim', 64),
+          activation: 'swish',
+          eps,
+        },
+      },
+      channel: {
+        name: 'ffn',
+        preNorm: norm('ffn_norm'),
+        mixer: {
+          type: 'rwkvChannel',
+          size,
+          intermediate,
+          activation: hiddenActivation(config, 'sqrelu'),
+          mix: { key: 'key.mu', receptance: 'receptance.mu', shape: [size] },
+          names: ['key.linear', 'receptance.linear'],
+        },
+      },
+    }),
+  );
+  return flaDecoder(config, layers, norm('model.norm'));
+};

@@ -16,6 +16,8 @@ export interface RwkvChannelSpec {
    * or, `ofToken`, of the token itself.
    */
   mix: { key: string; receptance?: string; shape: readonly number[]; ofToken?: boolean };
+  /** Default `['key', 'receptance']`. */
+  names?: readonly [key: string, receptance: string];
 }
 
 /** Channel mixing of RWKV: `value(f(key(x)))` of tokens mixed with the one before, gated by `receptance` if it is named. */
@@ -23,9 +25,10 @@ export const rwkvChannel: MixerFactory<RwkvChannelSpec> = (weights, spec) => {
   const { size, intermediate: F, activation = 'relu2', mix } = spec;
   const keyMix = weights.tensor(mix.key, mix.shape);
   const gateMix = mix.receptance === undefined ? undefined : weights.tensor(mix.receptance, mix.shape);
-  const key = weights.linear('key', size, F);
+  const [keyName, receptanceName] = spec.names ?? ['key', 'receptance'];
+  const key = weights.linear(keyName, size, F);
   const value = weights.linear('value', F, size);
-  const receptance = gateMix && weights.linear('receptance', size, size);
+  const receptance = gateMix && weights.linear(receptanceName, size, size);
   const before = (share: Parameter) => (mix.ofToken ? sub(1, share.value) : share.value);
   return (x, { state }) => {
     const delta = shifted(x, state, 'shift');

@@ -17,6 +17,7 @@ import { parallelOf } from './parallel';
 import { retention } from './retention';
 import { rgLru } from './rgLru';
 import { rwkv4 } from './rwkv4';
+import { rwkv6 } from './rwkv6';
 import { rwkv7 } from './rwkv7';
 import { shortConvolution } from './shortConvolution';
 
@@ -37,6 +38,7 @@ const single = {
   retention,
   rgLru,
   rwkv4,
+  rwkv6,
   rwkv7,
   rwkvChannel,
   shortConvolution,
