@@ -2,10 +2,12 @@ import type { MoeSpec } from '../channels/moe';
 import type { Config } from '../config';
 import type { LatentSpec } from '../mixers/latent';
 import { ropeSpec, yarnScoreScale } from '../rope';
+import type { ModelSpec } from '../spec';
 import { type Architecture, feedForwardSpec, transformer } from './common';
 
-function latentSpec(config: Config): LatentSpec {
+function latentSpec(config: Config, isSparse: boolean): LatentSpec {
   const [nopeDim, ropeDim] = [config.number('qk_nope_head_dim', 128), config.number('qk_rope_head_dim', 64)];
+  const rope = ropeSpec(config, ropeDim);
   return {
     type: 'latent',
     size: config.number('hidden_size'),
@@ -15,10 +17,18 @@ function latentSpec(config: Config): LatentSpec {
     valueDim: config.number('v_head_dim', 128),
     kvRank: config.number('kv_lora_rank', 512),
     qRank: config.optional('q_lora_rank'),
-    rope: { ...ropeSpec(config, ropeDim), interleaved: config.boolean('rope_interleave', true) },
+    rope: { ...rope, interleaved: config.boolean('rope_interleave', true) },
     scale: (nopeDim + ropeDim) ** -0.5 * yarnScoreScale(config),
     eps: 1e-6,
     bias: config.boolean('attention_bias', false),
+    indexer: isSparse
+      ? {
+          heads: config.number('index_n_heads', 64),
+          headDim: config.number('index_head_dim', 128),
+          topk: config.number('index_topk', 2048),
+          rope,
+        }
+      : undefined,
   };
 }
 
@@ -43,12 +53,12 @@ function expertSpec(config: Config): MoeSpec {
 }
 
 /** DeepSeek-V3: latent attention; experts after the first dense layers. Its layers that predict more tokens stay unread. */
-export const deepseekV3: Architecture = (config) => {
+const deepseek = (config: Config, isSparse: boolean): ModelSpec => {
   const dense = config.number('first_k_dense_replace', 3);
   const layers = config.number('num_hidden_layers');
   const spec = transformer(
     config,
-    () => latentSpec(config),
+    () => latentSpec(config, isSparse),
     (i) => (i < dense ? feedForwardSpec(config) : expertSpec(config)),
   );
   const further = Array.from(
@@ -57,3 +67,8 @@ export const deepseekV3: Architecture = (config) => {
   );
   return { ...spec, ignored: [...(spec.ignored ?? []), ...further] };
 };
+
+export const deepseekV3: Architecture = (config) => deepseek(config, false);
+
+/** DeepSeek-V3.2: an indexer chooses the tokens each query sees. Every step computes its attention anew for all tokens. */
+export const deepseekV32: Architecture = (config) => deepseek(config, true);

@@ -1,14 +1,14 @@
 import type { Config } from '../config';
 import type { ModelSpec } from '../spec';
 import type { Architecture } from './common';
-import { deepseekV3 } from './deepseek';
+import { deepseekV3, deepseekV32 } from './deepseek';
 import { deltaNet, gatedDeltaNet, kdaNet, olmoHybrid, qwen3Next } from './delta';
 import { gemma2 } from './gemma2';
 import { gptOss } from './gptOss';
 import { jamba } from './jamba';
 import { kimiLinear } from './kimiLinear';
 import { lfm2 } from './lfm2';
-import { glaNet, gsaNet, hgrn2Net, retNet } from './linear';
+import { glaNet, gsaNet, hgrn2Net, nsaNet, retNet } from './linear';
 import { llama } from './llama';
 import { falconMamba, mamba, samba } from './mamba';
 import { bamba, falconH1, mamba2 } from './mamba2';
@@ -21,6 +21,7 @@ import { rwkv4, rwkv6, rwkv7 } from './rwkv';
 export const architectures: Readonly<Record<string, Architecture>> = {
   bamba,
   deepseek_v3: deepseekV3,
+  deepseek_v32: deepseekV32,
   delta_net: deltaNet,
   falcon_h1: falconH1,
   falcon_mamba: falconMamba,
@@ -40,6 +41,7 @@ export const architectures: Readonly<Record<string, Architecture>> = {
   minimax,
   mistral: llama,
   mixtral,
+  nsa: nsaNet,
   olmo_hybrid: olmoHybrid,
   olmoe,
   qwen3_moe: qwen3Moe,

@@ -89,3 +89,20 @@ export const gsaNet: Architecture = (config) =>
       eps: config.number('norm_eps', 1e-6),
     };
   });
+
+export const nsaNet: Architecture = (config) =>
+  flaModel(config, () => {
+    const headDim = config.number('head_dim', 32);
+    return {
+      type: 'nsa',
+      size: config.number('hidden_size'),
+      heads: config.number('num_heads', 64),
+      kvHeads: config.number('num_kv_heads', 4),
+      headDim,
+      rope: ropeFrequencies(headDim, { theta: config.number('rope_theta', 10000) }),
+      blockSize: config.number('block_size', 64),
+      blockCounts: config.number('block_counts', 16),
+      windowSize: config.number('window_size', 512),
+      bias: config.boolean('qkv_bias', false),
+    };
+  });

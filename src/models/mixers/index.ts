@@ -13,6 +13,7 @@ import { lightning } from './lightning';
 import { mamba } from './mamba';
 import { mamba2 } from './mamba2';
 import type { MixerFactory } from './mixer';
+import { nsa } from './nsa';
 import { parallelOf } from './parallel';
 import { retention } from './retention';
 import { rgLru } from './rgLru';
@@ -35,6 +36,7 @@ const single = {
   mamba,
   mamba2,
   moe,
+  nsa,
   retention,
   rgLru,
   rwkv4,

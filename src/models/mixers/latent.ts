@@ -1,8 +1,11 @@
-import { concat, reshape, slice, type Tensor, tile, transpose } from '@tensorflow/tfjs-core';
+import { concat, mul, reshape, slice, type Tensor, tile, transpose } from '@tensorflow/tfjs-core';
 import { linear } from '../../nn/layers/linear';
+import { layerNorm } from '../../nn/layers/norm';
 import { channels, fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
-import { groupedMatMul, rmsNorm, rope, scaledDotProductAttention } from '../../ops';
+import { deepseekSparseAttention, groupedMatMul, rmsNorm, rope, scaledDotProductAttention } from '../../ops';
+import type { Weights } from '../parameters';
 import type { RopeSpec } from '../rope';
+import { afterPast, appended, behindPast } from './everyToken';
 import type { MixerFactory } from './mixer';
 
 export interface LatentSpec {
@@ -23,6 +26,26 @@ export interface LatentSpec {
   eps: number;
   /** Of the projections to latents and of the output; default false. */
   bias?: boolean;
+  /** Chooses the `topk` tokens a query sees (DeepSeek-V3.2); default all. It needs `qRank`. */
+  indexer?: { heads: number; headDim: number; topk: number; rope: RopeSpec };
+}
+
+/** Queries, keys and weights of the lightning indexer, by which tokens are chosen. */
+function indexerOf(weights: Weights, size: number, qRank: number, spec: NonNullable<LatentSpec['indexer']>) {
+  const { heads, headDim } = spec;
+  const query = weights.linear('wq_b', qRank, heads * headDim);
+  const key = weights.linear('wk', size, headDim);
+  const norm = [weights.tensor('k_norm.weight', [headDim]), weights.tensor('k_norm.bias', [headDim])];
+  const share = weights.linear('weights_proj', size, heads);
+  return (x: Tensor, qLatent: Tensor, position: number) => {
+    const rotated = (part: Tensor) => rope(toHeads(part, headDim), { ...spec.rope, offset: position });
+    const keys = layerNorm(linear(x, key), { weight: norm[0].value, bias: norm[1].value }, { eps: 1e-6 });
+    return {
+      q: rotated(linear(qLatent, query)),
+      k: fromHeads(rotated(keys)),
+      w: mul(linear(x, share), heads ** -0.5),
+    };
+  };
 }
 
 /** `[B, T, H, D]` times a matrix `[D, F]` per head, `[H, D, F]`, or its transpose. */
@@ -64,19 +87,39 @@ export const latent: MixerFactory<LatentSpec> = (weights, spec) => {
   const [keyUp, valueUp] = [part('kv_b_proj keys', 0, nopeDim), part('kv_b_proj values', nopeDim, valueDim)];
   const oProj = weights.linear('o_proj', H * valueDim, size, bias);
 
-  function queries(x: Tensor): Tensor {
-    if (query.direct !== undefined) return linear(x, query.direct);
-    return linear(rmsNorm(linear(x, query.down), query.norm.value, { eps }), query.up);
+  const choose = spec.indexer && indexerOf(weights.at('indexer'), size, qRank!, spec.indexer);
+
+  function expanded(c: Tensor, kRope: Tensor): [k: Tensor, v: Tensor] {
+    const kv = toHeads(linear(c, kvUp), nopeDim + valueDim);
+    const k = concat([channels(kv, 0, nopeDim), tile(kRope, [1, 1, H, 1])], 3);
+    return [k, channels(kv, nopeDim, valueDim)];
   }
 
   return (x, { state, position }) => {
     const rotated = (heads: Tensor) =>
       spec.rope === undefined ? heads : rope(heads, { ...spec.rope, offset: position });
-    const [qNope, qRope] = splitChannels(toHeads(queries(x), qkDim), [nopeDim, ropeDim]);
+    const qLatent =
+      query.down === undefined ? undefined : rmsNorm(linear(x, query.down), query.norm.value, { eps });
+    const projected = qLatent === undefined ? linear(x, query.direct!) : linear(qLatent, query.up!);
+    const [qNope, qRope] = splitChannels(toHeads(projected, qkDim), [nopeDim, ropeDim]);
     const q = rotated(qRope);
     const [down, key] = splitChannels(linear(x, kvDown), [kvRank, ropeDim]);
     const kRope = rotated(toHeads(key, ropeDim));
     const c = rmsNorm(down, kvNorm.value, { eps });
+    if (choose !== undefined) {
+      const index = choose(x, qLatent!, position);
+      const [k, v] = expanded(appended(state, 'latent', c), appended(state, 'rope', kRope));
+      const output = deepseekSparseAttention(
+        behindPast(concat([qNope, q], 3), position),
+        k,
+        v,
+        behindPast(index.q, position),
+        appended(state, 'index', index.k),
+        behindPast(index.w, position),
+        { topk: spec.indexer!.topk, scale },
+      );
+      return linear(fromHeads(afterPast(output, position)), oProj);
+    }
     const shared = toHeads(c, kvRank);
     const seen = state.keyValues();
     seen?.append(concat([shared, kRope], 3), shared);
@@ -85,9 +128,8 @@ export const latent: MixerFactory<LatentSpec> = (weights, spec) => {
       const mixed = seen.attend(absorbed, { scale });
       return linear(fromHeads(perHead(mixed, valueUp.value, true)), oProj);
     }
-    const kv = toHeads(linear(c, kvUp), nopeDim + valueDim);
-    const k = concat([channels(kv, 0, nopeDim), tile(kRope, [1, 1, H, 1])], 3);
-    const output = scaledDotProductAttention(concat([qNope, q], 3), k, channels(kv, nopeDim, valueDim), {
+    const [k, v] = expanded(c, kRope);
+    const output = scaledDotProductAttention(concat([qNope, q], 3), k, v, {
       isCausal: true,
       scale,
     });
