@@ -16,6 +16,7 @@ import { minimax } from './minimax';
 import { mixtral, olmoe, qwen3Moe } from './moe';
 import { recurrentGemma } from './recurrentGemma';
 import { rwkv4, rwkv6, rwkv7 } from './rwkv';
+import { zamba2 } from './zamba2';
 
 /** By the `model_type` of their configs. */
 export const architectures: Readonly<Record<string, Architecture>> = {
@@ -52,6 +53,7 @@ export const architectures: Readonly<Record<string, Architecture>> = {
   rwkv6,
   rwkv7,
   samba,
+  zamba2,
 };
 
 /**

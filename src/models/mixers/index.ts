@@ -21,6 +21,7 @@ import { rwkv4 } from './rwkv4';
 import { rwkv6 } from './rwkv6';
 import { rwkv7 } from './rwkv7';
 import { shortConvolution } from './shortConvolution';
+import { zamba2 } from './zamba2';
 
 const single = {
   attention,
@@ -44,6 +45,7 @@ const single = {
   rwkv7,
   rwkvChannel,
   shortConvolution,
+  zamba2,
 };
 
 type SpecOf<F> = F extends MixerFactory<infer Spec> ? Spec : never;
