@@ -7,6 +7,11 @@ import type { ThreadPool } from './threads';
  * 10 to 30 microseconds, so half of 0.1 ms is worth it.
  */
 export const worthwhile = { ms: 0.1 };
+/**
+ * Ranges of the first call of an entry point. V8 runs a function in its baseline code until it is entered anew, so one long
+ * call would stay slow to its end.
+ */
+const FIRST_RANGES = 32;
 /** What a kernel not called yet is taken for: 1 ms per MiB of its tensors, as memory-bound kernels take. */
 const UNKNOWN_RATE = 1 / 2 ** 20;
 /** Milliseconds of work per byte of tensors in the last call of each entry point. */
@@ -30,17 +35,25 @@ export function launch(
   bytes: number,
 ): void {
   if (items === 0) return;
+  const run = kernels[entry];
   const values = args.map((arg) => (arg instanceof Workspace ? arg.pointer : (arg ?? 0)));
-  if (pool === undefined || items === 1 || !pool.has(family)) {
-    kernels[entry](...values, 0, items);
+  const rate = rates.get(entry);
+  if (rate === undefined) {
+    rates.set(entry, UNKNOWN_RATE);
+    const range = Math.ceil(items / FIRST_RANGES);
+    for (let begin = 0; begin < items; begin += range) run(...values, begin, Math.min(begin + range, items));
     return;
   }
-  const together = (rates.get(entry) ?? UNKNOWN_RATE) * bytes >= worthwhile.ms;
+  if (pool === undefined || items === 1 || !pool.has(family)) {
+    run(...values, 0, items);
+    return;
+  }
+  const together = rate * bytes >= worthwhile.ms;
   const start = performance.now();
   if (together) {
     const strides = args.map((arg) => (arg instanceof Workspace ? arg.stride : 0));
-    pool.run(family, entry, kernels[entry], values, strides, items);
-  } else kernels[entry](...values, 0, items);
+    pool.run(family, entry, run, values, strides, items);
+  } else run(...values, 0, items);
   const work = (performance.now() - start) * (together ? pool.count : 1);
   rates.set(entry, work / Math.max(1, bytes));
 }
