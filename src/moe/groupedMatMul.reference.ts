@@ -9,9 +9,8 @@ interface Inputs {
 }
 
 /** Sizes, the expert of every row, and the place of W_e[n, k] (from input k to output n). */
-function sizes({ x, weights }: Inputs, { groupSizes, transposed }: GroupedMatMulAttrs) {
+function sizes({ x }: Inputs, { groupSizes, width: N, transposed }: GroupedMatMulAttrs) {
   const K = x!.shape.at(-1)!;
-  const N = weights!.data.length / (K * groupSizes.length);
   const expertOf = groupSizes.flatMap((size, e) => Array<number>(size).fill(e));
   const at = (e: number, n: number, k: number) => e * K * N + (transposed ? n * K + k : k * N + n);
   return { K, N, expertOf, at };

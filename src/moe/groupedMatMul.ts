@@ -12,16 +12,11 @@ export interface GroupedMatMulOptions {
 }
 export interface GroupedMatMulAttrs {
   groupSizes: readonly number[];
+  /** F, the columns of the result: weights are one matrix per group, whatever axes they come in. */
+  width: number;
   transposed: boolean;
 }
 type Input = 'x' | 'weights' | 'bias';
-type Shapes = { readonly [name in Input]?: readonly number[] };
-
-/** Weights are one matrix per group, whatever axes they come in. */
-export function sizesOf({ x, weights }: Shapes, { groupSizes }: GroupedMatMulAttrs) {
-  const K = x!.at(-1)!;
-  return { K, N: weights!.reduce((n, size) => n * size, 1) / (K * groupSizes.length) };
-}
 
 /** Strides in bytes of W(n, k), from input k to output n. */
 function strides(K: number, N: number, transposed: boolean): [row: number, step: number] {
@@ -29,7 +24,7 @@ function strides(K: number, N: number, transposed: boolean): [row: number, step:
 }
 
 export function productScratch(K: number, N: number): number {
-  return 512 * (K + N) + 64 * K;
+  return 512 * (K + N) + 64 * Math.max(K, 1);
 }
 export function outerScratch(M: number): number {
   return 512 * (M + 12) + 128;
@@ -37,10 +32,10 @@ export function outerScratch(M: number): number {
 
 export const groupedMatMulOp = defineMoeOp<Input, GroupedMatMulAttrs>({
   name: 'groupedMatMul',
-  outputs: (shape, attrs) => [[...shape.x!.slice(0, -1), sizesOf(shape, attrs).N]],
+  outputs: ({ x }, { width }) => [[...x!.slice(0, -1), width]],
   kernel: (call) => {
     const { input, output, attrs, shape, workspace, launch } = call;
-    const { K, N } = sizesOf(shape, attrs);
+    const [K, N] = [shape.x!.at(-1)!, attrs.width];
     const blocks = blocksOfSizes(attrs.groupSizes);
     launch(
       'groupedMatMul',
@@ -69,8 +64,8 @@ const backward = defineMoeOp<Input | 'dy', GroupedMatMulAttrs>({
   outputs: ({ x, weights, bias }) => [x!, weights!, bias ?? [0]],
   kernel: (call) => {
     const { input, output, attrs, shape, workspace, launch } = call;
-    const { K, N } = sizesOf(shape, attrs);
-    const { groupSizes, transposed } = attrs;
+    const { groupSizes, width: N, transposed } = attrs;
+    const K = shape.x!.at(-1)!;
     const blocks = blocksOfSizes(groupSizes);
     const [row, step] = strides(K, N, transposed);
     launch(
@@ -151,11 +146,11 @@ export function groupedMatMul(
   options: GroupedMatMulOptions = {},
 ): Tensor {
   const { transposeWeights = false, bias } = options;
-  const { E, S } = checkShapes('groupedMatMul', [
+  const { E, S, F } = checkShapes('groupedMatMul', [
     ['x', x, 'S D'],
     ['weights', weights, transposeWeights ? 'E F D' : 'E D F'],
     ['bias', bias, 'E F'],
   ]);
-  const attrs = { groupSizes: checkedSizes(groupSizes, E, S), transposed: transposeWeights };
+  const attrs = { groupSizes: checkedSizes(groupSizes, E, S), width: F, transposed: transposeWeights };
   return groupedMatMulOp.run({ x, weights, bias }, attrs)[0];
 }

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { NdArray, Shape } from '../op/define';
 import { defineMoeOp } from './family';
-import { groupedMatMulOp, outerScratch } from './groupedMatMul';
+import { type GroupedMatMulAttrs, groupedMatMulOp, outerScratch } from './groupedMatMul';
 import { offsetsOf, upload } from './plan';
 
 interface Attrs {
@@ -9,6 +9,8 @@ interface Attrs {
 }
 
 const last = (shape: Shape) => shape.at(-1)!;
+const product = (x: Tensor, weights: Tensor, attrs: GroupedMatMulAttrs) =>
+  groupedMatMulOp.run({ x, weights }, attrs)[0];
 
 /** y_g = sum over the rows i of group g of a_i b_i^T */
 function groupedOuterReference(
@@ -38,8 +40,8 @@ const op = defineMoeOp<'a' | 'b', Attrs>({
   },
   reference: groupedOuterReference,
   gradient: ({ inputs: { a, b }, dy, attrs: { groupSizes } }) => ({
-    a: () => groupedMatMulOp.run({ x: b!, weights: dy[0] }, { groupSizes, transposed: true })[0],
-    b: () => groupedMatMulOp.run({ x: a!, weights: dy[0] }, { groupSizes, transposed: false })[0],
+    a: () => product(b!, dy[0], { groupSizes, width: last(a!.shape), transposed: true }),
+    b: () => product(a!, dy[0], { groupSizes, width: last(b!.shape), transposed: false }),
   }),
 });
 

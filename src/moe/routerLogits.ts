@@ -13,7 +13,7 @@ import { groupedMatMulOp } from './groupedMatMul';
  * @throws TypeError, RangeError for a wrong dtype or shape
  */
 export function routerLogits(hidden: Tensor, weight: Tensor, bias?: Tensor): Tensor {
-  checkShapes('routerLogits', [
+  const { E } = checkShapes('routerLogits', [
     ['hidden', hidden, `${leadingAxes(hidden)} D`.trim()],
     ['weight', weight, 'E D'],
     ['bias', bias, 'E'],
@@ -21,7 +21,7 @@ export function routerLogits(hidden: Tensor, weight: Tensor, bias?: Tensor): Ten
   const rows = hidden.shape.slice(0, -1).reduce((n, size) => n * size, 1);
   return groupedMatMulOp.run(
     { x: hidden, weights: weight, bias },
-    { groupSizes: [rows], transposed: true },
+    { groupSizes: [rows], width: E, transposed: true },
   )[0];
 }
 

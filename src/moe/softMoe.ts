@@ -30,7 +30,7 @@ export function softMoe(hidden: Tensor, phi: Tensor, experts: SlotExperts): Tens
     const perBatch = Array<number>(B).fill(T);
     const [logits] = groupedMatMulOp.run(
       { x: hidden, weights: phi },
-      { groupSizes: [B * T], transposed: false },
+      { groupSizes: [B * T], width: E * S, transposed: false },
     );
     const slots = groupedOuter(routingSoftmax(logits, 'rows'), hidden, perBatch);
 
@@ -45,12 +45,12 @@ export function softMoe(hidden: Tensor, phi: Tensor, experts: SlotExperts): Tens
     });
 
     const computed = experts(gatherRows(slots, tensor1d(byExpert, 'int32')), Array<number>(E).fill(B * S));
-    checkShapes('softMoe', [['experts(...)', computed, `${B * E * S} M`]]);
+    const { M } = checkShapes('softMoe', [['experts(...)', computed, `${B * E * S} M`]]);
     const outputs = gatherRows(computed, tensor1d(back, 'int32'));
     const combine = routingSoftmax(logits, 'columns');
     return groupedMatMulOp.run(
       { x: combine, weights: outputs },
-      { groupSizes: perBatch, transposed: false },
+      { groupSizes: perBatch, width: M, transposed: false },
     )[0];
   });
 }

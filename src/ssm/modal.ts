@@ -1,4 +1,4 @@
-import { type Tensor, zeros } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { routerLogits } from '../moe/routerLogits';
 import type { KernelCall, NdArray, Op, Shape } from '../op/define';
 import { checkShapes } from '../tensor/shape';
@@ -182,11 +182,6 @@ export function checkModal(
   ]);
 }
 
-/** x weight^T, zeros where there is nothing to sum. */
-function project(x: Tensor, weight: Tensor): Tensor {
-  return weight.size === 0 ? zeros([...x.shape.slice(0, -1), weight.shape[0]]) : routerLogits(x, weight);
-}
-
 /** h_t = z h_(t-1) + f (B u_t), o_t = scale Re(C h_t) + D u_t */
 export function modalLayer(
   u: Tensor,
@@ -197,7 +192,7 @@ export function modalLayer(
   factor: number,
   { initialState, reverse = false, outputFinalState = false }: ModalOptions,
 ): Tensor | ModalRecurrent {
-  const [xRe, xIm] = [project(u, B.re), project(u, B.im)];
+  const [xRe, xIm] = [routerLogits(u, B.re), routerLogits(u, B.im)];
   const [re, im] = scale.run({ xRe, xIm, fRe, fIm }, undefined);
   const states = complexScan(
     { re: zRe, im: zIm },
@@ -205,6 +200,9 @@ export function modalLayer(
     { initialState, reverse, outputFinalState: outputFinalState as true },
   ) as ComplexRecurrent | Complex;
   const h = 'output' in states ? states.output : states;
-  const [output] = readOut.run({ a: project(h.re, C.re), b: project(h.im, C.im), u, D }, { scale: factor });
+  const [output] = readOut.run(
+    { a: routerLogits(h.re, C.re), b: routerLogits(h.im, C.im), u, D },
+    { scale: factor },
+  );
   return 'output' in states ? { output, finalState: states.finalState } : output;
 }

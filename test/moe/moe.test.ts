@@ -1,4 +1,17 @@
-import { dispose, gather, memory, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import {
+  concat,
+  dispose,
+  gather,
+  grads,
+  memory,
+  reshape,
+  slice,
+  sum,
+  type Tensor,
+  tensor,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MOE } from '../../src/catalog/bounds';
@@ -327,6 +340,40 @@ describe('groupedMatMul', () => {
       ),
       { numRuns: 60 },
     );
+  });
+
+  it.each([
+    [0, 3],
+    [5, 0],
+    [0, 0],
+  ])('of inputs %i wide and results %i wide, bias alone or nothing, with gradients', (D, F) => {
+    tidy(() => {
+      const sizes = [5, 0, 1];
+      const t = drawInputs({
+        x: { shape: [6, D] },
+        weights: { shape: [3, D, F] },
+        bias: { shape: [3, F] },
+        dy: { shape: [6, F] },
+      });
+      for (const transposeWeights of [false, true]) {
+        const weights = transposeWeights ? reshape(t.weights, [3, F, D]) : t.weights;
+        for (const ops of [linnet, reference]) {
+          const call = (x: Tensor, w: Tensor, bias: Tensor) =>
+            ops.groupedMatMul(x, w, sizes, { bias, transposeWeights });
+          const y = call(t.x, weights, t.bias);
+          expect(y.shape).toEqual([6, F]);
+          const rows = [0, 0, 0, 0, 0, 2].map((e) => listOf(slice(t.bias, [e, 0], [1, F])));
+          if (D === 0) expect(listOf(y)).toEqual(rows.flat());
+          const [dx, dw, db] = grads(call)([t.x, weights, t.bias], t.dy);
+          expect([dx.shape, dw.shape, db.shape]).toEqual([t.x.shape, weights.shape, t.bias.shape]);
+          expect(listOf(dx)).toEqual(listOf(zeros([6, D])));
+          if (D === 0) {
+            expectEqual(slice(db, [0, 0], [1, F]), sum(slice(t.dy, 0, 5), 0, true));
+            expectEqual(slice(db, [1, 0]), concat([zeros([1, F]), slice(t.dy, 5)]));
+          }
+        }
+      }
+    });
   });
 
   it('refuses sizes that do not add up', () => {
