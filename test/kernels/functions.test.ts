@@ -70,6 +70,23 @@ describe('sigmoid', () => {
   });
 });
 
+describe('silu', () => {
+  const silu = (x: number) => x / (1 + Math.exp(-x));
+
+  it('is within 4 ULP', () => {
+    expect(error('siluArray', silu, [-1e-30, -80])).toBeLessThanOrEqual(4);
+    expect(error('siluArray', silu, [1e-30, 1e6])).toBeLessThanOrEqual(4);
+  });
+
+  it.each([
+    [0, 0],
+    [-1e6, -0],
+    [Number.NaN, Number.NaN],
+  ])('of %d is %d', (x, y) => {
+    expect(one('siluArray', x)).toBe(y);
+  });
+});
+
 describe('softplus', () => {
   const softplus = (x: number) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 
