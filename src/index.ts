@@ -1,3 +1,4 @@
+export * from './linear/tools';
 export * from './moe/tools';
 export * from './nn/tools';
 export * from './ops';

@@ -22,3 +22,4 @@ export { hgrn, hgrnBackward } from './hgrn';
 export { rwkv4, rwkv4Backward } from './rwkv4';
 export { slotGates, slotGatesBackward } from './slots';
 export { monomials, monomialsBackward } from './monomials';
+export { projectedFeatures, projectedFeaturesBackward } from './projected';

@@ -1,4 +1,4 @@
-import type { Tensor } from '@tensorflow/tfjs-core';
+import { concat, exp, matMul, mul, neg, softmax, square, sub, sum, type Tensor } from '@tensorflow/tfjs-core';
 import type { AdditiveOptions, Recurrent } from '../linear';
 import { DELTA_RULE, LINEAR } from './bounds';
 import type { Case, CatalogEntry, InputSpec, Ops, Tensors } from './types';
@@ -377,6 +377,74 @@ export const additive: CatalogEntry[] = [
         id: 'T7-D5-degree3',
         inputs: { x: { shape: [1, 7, 2, 5] } },
         call: (ops, { x }) => ops.powerFeatures(x, 3),
+      },
+    ],
+  },
+  {
+    name: 'performerFeatures',
+    family: 'linear',
+    summary: 'Positive random features of softmax (FAVOR+)',
+    paper: { title: 'Rethinking Attention with Performers', url: 'https://arxiv.org/abs/2009.14794' },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'T19-D8-m16-heads',
+        inputs: { x: { shape: [2, 19, 2, 8] }, projection: { shape: [2, 16, 8] } },
+        call: (ops, { x, projection }) => ops.performerFeatures(x, projection),
+      },
+      {
+        id: 'T7-D5-m3-shared',
+        inputs: { x: { shape: [7, 5] }, projection: { shape: [3, 5] } },
+        call: (ops, { x, projection }) => ops.performerFeatures(x, projection, { scale: 0.7 }),
+        naive: ({ x, projection }) => {
+          const scaled = mul(x, Math.sqrt(0.7));
+          const norm = mul(sum(square(scaled), -1, true), 0.5);
+          return mul(exp(sub(matMul(scaled, projection, false, true), norm)), 3 ** -0.5);
+        },
+      },
+      {
+        id: 'T21-D5-m11-attention',
+        inputs: { q: odd.q, k: odd.k, v: odd.v, projection: { shape: [1, 11, 5] } },
+        call: (ops, { q, k, v, projection }) =>
+          ops.linearAttention(q, k, v, {
+            featureMap: (x) => ops.performerFeatures(x, projection),
+            normalize: true,
+          }),
+      },
+    ],
+  },
+  {
+    name: 'hedgehogFeatures',
+    family: 'linear',
+    summary: 'Learned softmax features that mimic softmax attention',
+    paper: {
+      title: 'The Hedgehog & the Porcupine: Expressive Linear Attentions with Softmax Mimicry',
+      url: 'https://arxiv.org/abs/2402.04347',
+    },
+    bounds: LINEAR,
+    cases: [
+      {
+        id: 'T19-D8-m8-heads',
+        inputs: { x: { shape: [2, 19, 2, 8] }, weight: { shape: [2, 8, 8] } },
+        call: (ops, { x, weight }) => ops.hedgehogFeatures(x, weight),
+      },
+      {
+        id: 'T7-D5-m3-shared',
+        inputs: { x: { shape: [7, 5] }, weight: { shape: [3, 5] } },
+        call: (ops, { x, weight }) => ops.hedgehogFeatures(x, weight),
+        naive: ({ x, weight }) => {
+          const p = matMul(x, weight, false, true);
+          return softmax(concat([p, neg(p)], -1));
+        },
+      },
+      {
+        id: 'T21-D5-m5-attention',
+        inputs: { q: odd.q, k: odd.k, v: odd.v, weight: { shape: [1, 5, 5] } },
+        call: (ops, { q, k, v, weight }) =>
+          ops.linearAttention(q, k, v, {
+            featureMap: (x) => ops.hedgehogFeatures(x, weight),
+            normalize: true,
+          }),
       },
     ],
   },

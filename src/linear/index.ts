@@ -23,6 +23,7 @@ export { type LogLinearAttentionOptions, logLinearAttention } from './logLinearA
 export { type MesaNetOptions, type MesaNetResult, mesaNet } from './mesaNet';
 export { type MLstmOptions, type MLstmResult, type MLstmState, mLstm } from './mLstm';
 export { powerFeatures, type TaylorFeaturesOptions, taylorFeatures } from './polynomial';
+export { hedgehogFeatures, type PerformerFeaturesOptions, performerFeatures } from './projected';
 export { type RebasedOptions, rebased } from './rebased';
 export type { Recurrent, RecurrentOptions } from './recurrent';
 export { retention } from './retention';

@@ -1,0 +1,1 @@
+export { type RandomProjectionOptions, randomProjection } from './randomProjection';
