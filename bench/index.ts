@@ -16,6 +16,7 @@ import { measurePeak } from './peak';
 import { emptyReport, lineOf, type Report, rowOf } from './report';
 import { flexAttention } from './sparse/flexAttention';
 import { mamba } from './ssm/mamba';
+import { scans } from './ssm/scans';
 import type { Workload } from './types';
 
 export const workloads: readonly Workload[] = [
@@ -24,6 +25,7 @@ export const workloads: readonly Workload[] = [
   ...additive,
   ...delta,
   ...mamba,
+  ...scans,
   ...moe,
   ...nn,
 ];

@@ -1,10 +1,11 @@
-import { dispose, type Tensor, transpose } from '@tensorflow/tfjs-core';
+import { dispose, type Tensor, tidy, transpose } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { blockedAttention, decodeAttention } from '../../bench/onnx/attention';
 import { linearAttention } from '../../bench/onnx/linear';
 import { moeLayer, router } from '../../bench/onnx/moe';
 import { type OnnxModel, onnxRuntime, openSession } from '../../bench/onnx/session';
 import { scanModel, ssdModel } from '../../bench/onnx/ssm';
+import { scans } from '../../bench/ssm/scans';
 import { deviation, drawInputs } from '../../src/catalog/numerics';
 import type { InputSpec, Tensors } from '../../src/catalog/types';
 import * as linnet from '../../src/ops';
@@ -122,4 +123,13 @@ describe('models of onnxruntime-web compute what linnet does', async () => {
     output.dispose();
     dispose(tensors as never);
   });
+});
+
+it.each(scans.filter(({ rivals }) => rivals?.depthwise))('depthwise convolution computes $op $id', (w) => {
+  const tensors = drawInputs(w.inputs);
+  tidy(() => {
+    const [ours, theirs] = [w.call(linnet, tensors), w.rivals!.depthwise(tensors)] as Tensor[];
+    expect(deviation(theirs.dataSync(), ours.dataSync()).r).toBeLessThan(1e-5);
+  });
+  dispose(tensors as never);
 });
