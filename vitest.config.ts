@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-/** `npm test` runs the default suite; `npm run test:slow` (SLOW=1) the exhaustive one. */
-const kind = process.env.SLOW === '1' ? 'slow' : 'test';
+/** `npm test` runs the default suite, `npm run test:slow` the exhaustive one, `npm run test:browser` that of Chromium. */
+const kind = process.env.SUITE ?? 'test';
 
 /** Tests that set linnet up in a way of their own have a folder and a setup file. */
 const own = (name: string) => ({
