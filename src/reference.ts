@@ -59,6 +59,7 @@ export const {
   nsaCompress,
   nsaSelect,
   nsaTopK,
+  pathAttention,
   peerExperts,
   performerFeatures,
   powerFeatures,

@@ -44,6 +44,16 @@ function logLinearInputs(B: number, T: number, H: number, HV: number, K: number,
   } satisfies Record<string, InputSpec>;
 }
 
+function pathInputs(B: number, T: number, H: number, HQ: number, D: number, V: number) {
+  return {
+    q: { shape: [B, T, HQ, D] },
+    k: { shape: [B, T, H, D] },
+    v: { shape: [B, T, H, V] },
+    w: { shape: [B, T, H, D], draw: 'unit' },
+    beta: { shape: [B, T, H], draw: 'sigmoid' },
+  } satisfies Record<string, InputSpec>;
+}
+
 /** Beyond linear recurrences: memories that are optimised, solved, or kept at several scales. */
 export const beyond: CatalogEntry[] = [
   {
@@ -276,6 +286,36 @@ export const beyond: CatalogEntry[] = [
         inputs: logLinearInputs(1, 12, 1, 1, 4, 4, 5),
         call: (ops, { q, k, v, g, levelScales }) =>
           ops.logLinearAttention(q, k, v, g, levelScales, { cuSeqlens: BOUNDS }),
+      },
+    ],
+  },
+  {
+    name: 'pathAttention',
+    family: 'linear',
+    summary: 'PaTH attention: positions are products of Householder matrices',
+    paper: {
+      title: 'PaTH Attention: Position Encoding via Accumulating Householder Transformations',
+      url: 'https://arxiv.org/abs/2505.16381',
+    },
+    bounds: DELTA_RULE,
+    cases: [
+      {
+        id: 'B2-T7-H2-D5-V3',
+        inputs: pathInputs(2, 7, 2, 2, 5, 3),
+        call: (ops, { q, k, v, w, beta }) => ops.pathAttention(q, k, v, w, beta),
+      },
+      {
+        id: 'T18-H1-HQ3-D4-V6-gate-scale',
+        inputs: {
+          ...pathInputs(1, 18, 1, 3, 4, 6),
+          g: { shape: [1, 18, 3], draw: 'logSigmoid', shift: 2 },
+        },
+        call: (ops, { q, k, v, w, beta, g }) => ops.pathAttention(q, k, v, w, beta, { g, scale: 0.6 }),
+      },
+      {
+        id: 'T12-packed',
+        inputs: pathInputs(1, 12, 1, 2, 4, 4),
+        call: (ops, { q, k, v, w, beta }) => ops.pathAttention(q, k, v, w, beta, { cuSeqlens: BOUNDS }),
       },
     ],
   },

@@ -22,6 +22,7 @@ export { type LinearRecurrenceOptions, linearRecurrence } from './linearRecurren
 export { type LogLinearAttentionOptions, logLinearAttention } from './logLinearAttention';
 export { type MesaNetOptions, type MesaNetResult, mesaNet } from './mesaNet';
 export { type MLstmOptions, type MLstmResult, type MLstmState, mLstm } from './mLstm';
+export { type PathAttentionOptions, pathAttention } from './pathAttention';
 export { powerFeatures, type TaylorFeaturesOptions, taylorFeatures } from './polynomial';
 export { hedgehogFeatures, type PerformerFeaturesOptions, performerFeatures } from './projected';
 export { type RebasedOptions, rebased } from './rebased';

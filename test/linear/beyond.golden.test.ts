@@ -41,6 +41,9 @@ const calls: Record<string, (ops: typeof linnet, x: Inputs, attrs: GoldenCase['a
   log_linear_attn: (ops, { q, k, v, g, level_scales }, { scale }) => ({
     o: ops.logLinearAttention(q, k, v, g, level_scales, { scale }),
   }),
+  path_attn: (ops, { q, k, v, w, beta, g }, { scale }) => ({
+    o: ops.pathAttention(q, k, v, w, beta, { g, scale }),
+  }),
 };
 
 const cases = golden('linear_ext').filter(({ op }) => op in calls);

@@ -1,7 +1,7 @@
-import { concat, ones, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { concat, grads, mul, ones, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DELTA_RULE } from '../../src/catalog/bounds';
+import { DELTA_RULE, SOFTMAX_ATTENTION } from '../../src/catalog/bounds';
 import { deviation, drawInputs, float64, gradientsOf } from '../../src/catalog/numerics';
 import type { InputSpec, Tensors } from '../../src/catalog/types';
 import * as linnet from '../../src/ops';
@@ -25,6 +25,8 @@ interface Memory {
   call(ops: Ops, x: Tensors, options: { cuSeqlens?: number[] }): Tensor[];
   /** A sequence may be split at multiples of it. */
   split: number;
+  /** How many tokens are a long sequence to its reference; default 500. */
+  long?: number;
 }
 
 const CHUNK = 4;
@@ -156,6 +158,19 @@ const memories: Record<string, Memory> = {
     ],
     split: 1,
   },
+  pathAttention: {
+    tokens: ({ B, T, H, K, V }) => ({
+      q: { shape: [B, T, 2 * H, K] },
+      k: { shape: [B, T, H, K] },
+      v: { shape: [B, T, H, V] },
+      w: { shape: [B, T, H, K], draw: 'unit' },
+      beta: { shape: [B, T, H], draw: 'sigmoid' },
+      g: { shape: [B, T, 2 * H], draw: 'logSigmoid', shift: 2 },
+    }),
+    call: (ops, { q, k, v, w, beta, g }, options) => [ops.pathAttention(q, k, v, w, beta, { ...options, g })],
+    split: 1,
+    long: 200,
+  },
 };
 
 function inputsOf(memory: Memory, sizes: Sizes, seed = 42): Tensors {
@@ -232,7 +247,7 @@ describe.each(Object.entries(memories))('%s', (_, memory) => {
 
   it('equals its reference over a long sequence and wide heads', () => {
     tidy(() => {
-      const long = inputsOf(memory, { B: 1, T: 500, H: 1, K: 8, V: 8 });
+      const long = inputsOf(memory, { B: 1, T: memory.long ?? 500, H: 1, K: 8, V: 8 });
       expectClose(memory.call(linnet, long, {}), memory.call(reference, long, {}));
       const wide = inputsOf(memory, { B: 1, T: 9, H: 1, K: 80, V: 72 });
       expectClose(memory.call(linnet, wide, {}), memory.call(reference, wide, {}));
@@ -430,6 +445,77 @@ describe('logLinearAttention', () => {
     const x = inputsOf(memories.logLinearAttention, { B: 1, T: 9, H: 1, K: 4, V: 4 });
     expect(() => linnet.logLinearAttention(x.q, x.k, x.v, x.g, zeros([1, 9, 2, 4]))).toThrow(
       'logLinearAttention: levelScales has 4 levels; 9 tokens need 5',
+    );
+  });
+});
+
+describe('pathAttention', () => {
+  const sizes = { B: 2, T: 37, H: 2, K: 8, V: 12 };
+
+  it('with beta = 0 is causal attention, and attention with forget gates', () => {
+    const x = inputsOf(memories.pathAttention, sizes);
+    const still = zeros(x.beta.shape);
+    const pairs = [
+      [
+        (q: Tensor, k: Tensor, v: Tensor) => linnet.pathAttention(q, k, v, x.w, still),
+        (q: Tensor, k: Tensor, v: Tensor) => linnet.scaledDotProductAttention(q, k, v, { isCausal: true }),
+      ],
+      [
+        (q: Tensor, k: Tensor, v: Tensor) =>
+          linnet.pathAttention(q, k, v, x.w, still, { g: x.g, scale: 0.5 }),
+        (q: Tensor, k: Tensor, v: Tensor) =>
+          linnet.forgettingAttention(q, k, v, mul(x.g, 0.5), { scale: 0.5 }),
+      ],
+    ];
+    tidy(() => {
+      for (const [actual, expected] of pairs) {
+        expectClose([actual(x.q, x.k, x.v)], [expected(x.q, x.k, x.v)], SOFTMAX_ATTENTION);
+        const [dActual, dExpected] = [actual, expected].map((f) => grads(f)([x.q, x.k, x.v]));
+        dActual.forEach((dx, i) => {
+          expect(deviation(float64(dx), float64(dExpected[i])).r).toBeLessThan(SOFTMAX_ATTENTION.gradient);
+        });
+      }
+    });
+  });
+
+  it('takes one head of size 1', () => {
+    const x = inputsOf(memories.pathAttention, { B: 1, T: 18, H: 1, K: 1, V: 1 });
+    tidy(() => {
+      expectClose(memories.pathAttention.call(linnet, x, {}), memories.pathAttention.call(reference, x, {}));
+    });
+    const [actual, expected] = [linnet, reference].map((ops) => gradients(memories.pathAttention, ops, x));
+    for (const name of Object.keys(x))
+      expect(deviation(actual[name], expected[name]).r, `d${name}`).toBeLessThan(DELTA_RULE.gradient);
+  });
+
+  it('keeps a NaN to the queries that see it', () => {
+    const x = inputsOf(memories.pathAttention, sizes);
+    const output = memories.pathAttention.call(linnet, x, {})[0].dataSync();
+    for (const name of ['k', 'v', 'w', 'beta', 'g']) {
+      const from = 21;
+      const perToken = x[name].size / (sizes.B * sizes.T);
+      const values = x[name].dataSync().slice();
+      values.fill(Number.NaN, from * perToken, (from + 1) * perToken);
+      const [poisoned] = memories.pathAttention.call(
+        linnet,
+        { ...x, [name]: tensor(values, x[name].shape) },
+        {},
+      );
+      const seen = from * 4 * sizes.V;
+      expect(poisoned.dataSync().subarray(0, seen), name).toEqual(output.subarray(0, seen));
+      expect(poisoned.dataSync().subarray(sizes.T * 4 * sizes.V), name).toEqual(
+        output.subarray(sizes.T * 4 * sizes.V),
+      );
+    }
+  });
+
+  it('says what is wrong with its heads', () => {
+    const x = inputsOf(memories.pathAttention, { B: 1, T: 3, H: 2, K: 4, V: 4 });
+    expect(() => linnet.pathAttention(zeros([1, 3, 3, 4]), x.k, x.v, x.w, x.beta)).toThrow(
+      'pathAttention: HQ = 3 must be a multiple of H = 2',
+    );
+    expect(() => linnet.pathAttention(x.q, x.k, x.v, x.w, x.beta, { g: zeros([1, 3, 2]) })).toThrow(
+      'pathAttention: g has shape [1,3,2]; expected [B, T, HQ] = [1,3,4] (B from q, T from q, HQ from q)',
     );
   });
 });
