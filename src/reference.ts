@@ -55,6 +55,7 @@ export const {
   moeMlp,
   moLora,
   mosaAttention,
+  multiHeadLatentAttention,
   nativeSparseAttention,
   nsaCompress,
   nsaSelect,

@@ -3,3 +3,6 @@ export { attentionBackward } from './backward';
 export { attentionDecode, attentionMerge } from './decode';
 export { forgetGradient, forgetSums } from './forget';
 export { sumRows } from '../core/sumRows';
+export { groupedOuter } from '../core/groupedOuter';
+export { columnTiles, halfTile, rowTiles } from '../core/panel';
+export { copyRows, projectHeads, projectRows, sumHeads } from './latent';

@@ -1,7 +1,8 @@
-export { groupedMatMul, groupedOuter, groupedSum } from './groupedMatMul';
+export { groupedMatMul, groupedSum } from './groupedMatMul';
+export { groupedOuter } from '../core/groupedOuter';
 export { moeActivationBackward, moeCombine, moeMlp, moeSlotWeights } from './moeMlp';
 export { routingWeights, routingWeightsBackward, topkRouting } from './topkRouting';
-export { columnTiles, halfTile, rowTiles } from './panel';
+export { columnTiles, halfTile, rowTiles } from '../core/panel';
 export {
   balanceLoss, balanceLossBackward, routerZLoss, routerZLossBackward, updateRouterBias,
 } from './losses';

@@ -3,8 +3,8 @@ import { dot, sumLanes } from '../core/reduce';
 import { silu } from '../core/silu';
 import { gateGradient, hiddenOf, SILU, upGradient } from './activation';
 import { BLOCK_BYTES, FEW } from './groupedMatMul';
-import { fillPanel, packPanel, PANEL_ROW, panelProduct, rowAt, unpackPanel } from './panel';
-import { vectorProduct } from './vector';
+import { fillPanel, packPanel, PANEL_ROW, panelProduct, rowAt, unpackPanel } from '../core/panel';
+import { vectorProduct } from '../core/vector';
 
 const BLOCK_PANELS: i32 = 16;
 /** Hidden features computed at a time: gate, up and h of 64 tokens stay in the second-level cache. */

@@ -8,8 +8,8 @@ import {
   scaledDotProductAttentionReference,
 } from './scaledDotProductAttention.reference';
 
-type BackwardInput = AttentionInput | 'output' | 'lse' | 'dOutput' | 'dLse';
-type Call<I extends AttentionInput> = KernelCall<I, AttentionAttrs, AttentionKernels>;
+export type BackwardInput = AttentionInput | 'output' | 'lse' | 'dOutput' | 'dLse';
+type Call<I extends string> = KernelCall<I, AttentionAttrs, AttentionKernels>;
 
 /** Rows (query, head) that share the packing of a key block: 256 hold Q and O in 128 KiB at D = 64. */
 const ROWS_PER_ITEM = 256;
@@ -62,34 +62,36 @@ function describe<I extends AttentionInput>(call: Call<I>) {
   return { ranges, modifiers };
 }
 
+export function attentionKernel(call: Call<AttentionInput>): void {
+  const { input, output, attrs, shape, workspace, launch } = call;
+  const { B, Tq, Hq, D, Tk, Hkv, Dv, group } = sizesOf(shape);
+  const { ranges, modifiers } = describe(call);
+  const modified = shape.mask || shape.bias || shape.alibiSlopes || shape.gate || attrs.softcap > 0;
+  if (Tq === 1 && Tk > 0 && !modified && D % 4 === 0 && Dv % 8 === 0) {
+    const splits = Math.ceil(Tk / SPLIT);
+    const parts = call.scratch(B * Hkv * splits * Math.ceil(group / 8) * (128 + 32 * Dv));
+    // biome-ignore format: one argument list per line of the entry point
+    launch('attentionDecode', B * Hkv * splits,
+      input.q, input.k, input.v, ranges, parts, Tk, Hq, Hkv, D, Dv, attrs.scale, SPLIT, workspace(4 * KEYS * 8));
+    launch('attentionMerge', B * Hkv, parts, output[0], output[1], input.sink, Tk, Hq, Hkv, Dv, SPLIT);
+    return;
+  }
+  const rows = Math.min(ROWS_PER_ITEM, ceil(Tq * group, 8));
+  const pitchV = ceil(Dv, 8);
+  const floats = rows * (D + pitchV + 4 + TABLE) + KEYS * (D + pitchV + 8);
+  // biome-ignore format: one argument list per line of the entry point
+  launch('attentionForward', B * Hkv * Math.ceil((Tq * group) / rows),
+    input.q, input.k, input.v, output[0], output[1], ranges, input.sink, modifiers,
+    Tq, Tk, Hq, Hkv, D, Dv, attrs.scale, rows, workspace(4 * floats));
+}
+
 export const attentionOp = defineAttentionOp<AttentionInput, AttentionAttrs>({
   name: 'scaledDotProductAttention',
   outputs: ({ q, v }) => [
     [q![0], q![1], q![2], v![3]],
     [q![0], q![1], q![2]],
   ],
-  kernel: (call) => {
-    const { input, output, attrs, shape, workspace, launch } = call;
-    const { B, Tq, Hq, D, Tk, Hkv, Dv, group } = sizesOf(shape);
-    const { ranges, modifiers } = describe(call);
-    const modified = shape.mask || shape.bias || shape.alibiSlopes || shape.gate || attrs.softcap > 0;
-    if (Tq === 1 && Tk > 0 && !modified && D % 4 === 0 && Dv % 8 === 0) {
-      const splits = Math.ceil(Tk / SPLIT);
-      const parts = call.scratch(B * Hkv * splits * Math.ceil(group / 8) * (128 + 32 * Dv));
-      // biome-ignore format: one argument list per line of the entry point
-      launch('attentionDecode', B * Hkv * splits,
-        input.q, input.k, input.v, ranges, parts, Tk, Hq, Hkv, D, Dv, attrs.scale, SPLIT, workspace(4 * KEYS * 8));
-      launch('attentionMerge', B * Hkv, parts, output[0], output[1], input.sink, Tk, Hq, Hkv, Dv, SPLIT);
-      return;
-    }
-    const rows = Math.min(ROWS_PER_ITEM, ceil(Tq * group, 8));
-    const pitchV = ceil(Dv, 8);
-    const floats = rows * (D + pitchV + 4 + TABLE) + KEYS * (D + pitchV + 8);
-    // biome-ignore format: one argument list per line of the entry point
-    launch('attentionForward', B * Hkv * Math.ceil((Tq * group) / rows),
-      input.q, input.k, input.v, output[0], output[1], ranges, input.sink, modifiers,
-      Tq, Tk, Hq, Hkv, D, Dv, attrs.scale, rows, workspace(4 * floats));
-  },
+  kernel: attentionKernel,
   reference: scaledDotProductAttentionReference,
   saveOutputs: [true, true],
   gradient: attentionGradient,
@@ -113,7 +115,7 @@ function backwardItems({ B, Tq, Hkv, group }: ReturnType<typeof sizesOf>) {
 
 /** Runs the backward kernel; a pointer of 0 is a gradient that is not wanted. */
 function runBackward(
-  call: KernelCall<BackwardInput, AttentionAttrs, AttentionKernels>,
+  call: Call<BackwardInput>,
   to: Record<'q' | 'k' | 'v' | 'bias' | 'sink' | 'gate', number>,
 ) {
   const { input, attrs } = call;
@@ -147,34 +149,35 @@ const referenceOf =
     return names.map((name) => gradients[name]);
   };
 
+export function attentionBackwardKernel(call: Call<BackwardInput>): void {
+  const { shape, output, launch } = call;
+  const sizes = sizesOf(shape);
+  const { B, Hq, Tk, Hkv, group } = sizes;
+  const { splits, items } = backwardItems(sizes);
+  const [sizeK, sizeV] = [sizeOf(shape.k), sizeOf(shape.v)];
+  const [k, v] = splits === 1 ? output.slice(1, 3) : [sizeK, sizeV].map((n) => call.scratch(4 * splits * n));
+  const sink = shape.sink ? call.scratch(4 * items * group) : 0;
+  const gate = shape.gate ? call.scratch(4 * items * Tk * group) : 0;
+  runBackward(call, { q: output[0], k, v, bias: 0, sink, gate });
+  if (splits > 1) {
+    launch('sumRows', Math.ceil(sizeK / 64), k, output[1], splits, sizeK);
+    launch('sumRows', Math.ceil(sizeV / 64), v, output[2], splits, sizeV);
+  }
+  if (shape.gate) launch('forgetGradient', B * Hq, gate, output[4], Tk, Hq, Hkv, splits);
+  if (shape.sink) {
+    const parts = new Float32Array(call.buffer(), sink, items * group);
+    const sums = new Float64Array(Hq);
+    parts.forEach((x, i) => {
+      sums[(Math.floor(i / group / splits) % Hkv) * group + (i % group)] += x;
+    });
+    new Float32Array(call.buffer(), output[3], Hq).set(sums);
+  }
+}
+
 const backward = defineAttentionOp<BackwardInput, AttentionAttrs>({
   name: 'attentionBackward',
   outputs: ({ q, k, v, sink, gate }) => [q!, k!, v!, sink ?? [0], gate ?? [0]],
-  kernel: (call) => {
-    const { shape, output, launch } = call;
-    const sizes = sizesOf(shape);
-    const { B, Hq, Tk, Hkv, group } = sizes;
-    const { splits, items } = backwardItems(sizes);
-    const [sizeK, sizeV] = [sizeOf(shape.k), sizeOf(shape.v)];
-    const [k, v] =
-      splits === 1 ? output.slice(1, 3) : [sizeK, sizeV].map((n) => call.scratch(4 * splits * n));
-    const sink = shape.sink ? call.scratch(4 * items * group) : 0;
-    const gate = shape.gate ? call.scratch(4 * items * Tk * group) : 0;
-    runBackward(call, { q: output[0], k, v, bias: 0, sink, gate });
-    if (splits > 1) {
-      launch('sumRows', Math.ceil(sizeK / 64), k, output[1], splits, sizeK);
-      launch('sumRows', Math.ceil(sizeV / 64), v, output[2], splits, sizeV);
-    }
-    if (shape.gate) launch('forgetGradient', B * Hq, gate, output[4], Tk, Hq, Hkv, splits);
-    if (shape.sink) {
-      const parts = new Float32Array(call.buffer(), sink, items * group);
-      const sums = new Float64Array(Hq);
-      parts.forEach((x, i) => {
-        sums[(Math.floor(i / group / splits) % Hkv) * group + (i % group)] += x;
-      });
-      new Float32Array(call.buffer(), output[3], Hq).set(sums);
-    }
-  },
+  kernel: attentionBackwardKernel,
   reference: referenceOf('q', 'k', 'v', 'sink', 'gate'),
 });
 

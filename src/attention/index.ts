@@ -1,4 +1,5 @@
 export { type ForgettingAttentionOptions, forgettingAttention } from './forgettingAttention';
+export { type LatentAttentionOptions, multiHeadLatentAttention } from './multiHeadLatentAttention';
 export {
   type AttentionOptions,
   type AttentionResult,

@@ -60,34 +60,19 @@ export function bounds(op: string, name: string, given: Integers, end: number, e
 }
 
 /** The notation of a mask or bias that may lack leading axes. */
-function broadcastOver(tensor: Tensor | undefined) {
-  const axes = ['B|1', 'Hq|1', 'Tq|1', 'Tk|1'];
+export function broadcastOver(tensor: Tensor | undefined, heads: 'H' | 'Hq' = 'Hq') {
+  const axes = ['B|1', `${heads}|1`, 'Tq|1', 'Tk|1'];
   const rank = tensor?.shape?.length ?? 4;
   return (rank === 2 || rank === 3 ? axes.slice(-rank) : axes).join(' ') as 'B|1 Hq|1 Tq|1 Tk|1';
 }
 
-/** Checks the options shared by all attention ops and turns them into inputs and attributes of the kernel. */
-export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) {
-  const {
-    mask,
-    bias,
-    alibiSlopes,
-    sink,
-    isCausal = false,
-    causalAlign = 'bottom-right',
-    softcap = 0,
-    window,
-  } = options;
-  const { B, Tq, Tk, Hq, Hkv, D } = checkShapes(op, [
-    ['q', q, 'B Tq Hq D'],
-    ['k', k, 'B Tk Hkv D'],
-    ['v', v, 'B Tk Hkv Dv'],
-    ['mask', mask, broadcastOver(mask), 'bool'],
-    ['bias', bias, broadcastOver(bias)],
-    ['alibiSlopes', alibiSlopes, 'Hq'],
-    ['sink', sink, 'Hq'],
-  ]);
-  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+/** Checks the options that are no tensors of their own and turns them into attributes of the kernel. */
+export function attentionAttrs(
+  op: string,
+  { B, Tq, Tk, D }: Record<'B' | 'Tq' | 'Tk' | 'D', number>,
+  options: AttentionOptions,
+): AttentionAttrs {
+  const { isCausal = false, causalAlign = 'bottom-right', softcap = 0, window } = options;
   const scale = options.scale ?? D ** -0.5;
   checkFinite(op, 'scale', scale);
   checkFinite(op, 'softcap', softcap);
@@ -129,7 +114,7 @@ export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, op
       );
     }
   }
-  const attrs: AttentionAttrs = {
+  return {
     scale,
     softcap,
     isCausal,
@@ -139,7 +124,25 @@ export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, op
     kvLengths,
     cuSeqlens,
   };
-  return { inputs: { q, k, v, mask, bias, alibiSlopes, sink }, attrs };
+}
+
+/** Checks the options shared by all attention ops and turns them into inputs and attributes of the kernel. */
+export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) {
+  const { mask, bias, alibiSlopes, sink } = options;
+  const { B, Tq, Tk, Hq, Hkv, D } = checkShapes(op, [
+    ['q', q, 'B Tq Hq D'],
+    ['k', k, 'B Tk Hkv D'],
+    ['v', v, 'B Tk Hkv Dv'],
+    ['mask', mask, broadcastOver(mask), 'bool'],
+    ['bias', bias, broadcastOver(bias)],
+    ['alibiSlopes', alibiSlopes, 'Hq'],
+    ['sink', sink, 'Hq'],
+  ]);
+  checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  return {
+    inputs: { q, k, v, mask, bias, alibiSlopes, sink },
+    attrs: attentionAttrs(op, { B, Tq, Tk, D }, options),
+  };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { matMul, mul, softmax, transpose } from '@tensorflow/tfjs-core';
+import { concat, matMul, mul, reshape, slice, softmax, tile, transpose } from '@tensorflow/tfjs-core';
 import { SOFTMAX_ATTENTION } from './bounds';
 import type { CatalogEntry, Ops, Tensors } from './types';
 
@@ -9,6 +9,37 @@ const qkv = (B: number, Tq: number, Tk: number, Hq: number, Hkv: number, D: numb
 });
 
 const gates = (B: number, T: number, H: number) => ({ shape: [B, T, H], draw: 'logSigmoid' as const });
+
+const latents = (
+  B: number,
+  Tq: number,
+  Tk: number,
+  H: number,
+  C: number,
+  [Dn, Dr, Dv]: [Dn: number, Dr: number, Dv: number],
+) => ({
+  qNope: { shape: [B, Tq, H, Dn] },
+  qRope: { shape: [B, Tq, H, Dr] },
+  latent: { shape: [B, Tk, C] },
+  kRope: { shape: [B, Tk, Dr] },
+  kvUp: { shape: [H, Dn + Dv, C], scale: C ** -0.5 },
+});
+
+/** Keys and values expanded for every head, without a mask. */
+function naiveLatentAttention({ qNope, qRope, latent, kRope, kvUp }: Tensors) {
+  const [[B, , H, Dn], [, Tk, C]] = [qNope.shape, latent.shape] as number[][];
+  const Dr = kRope.shape[2]!;
+  const N = kvUp.shape[1]!;
+  const kv = transpose(
+    reshape(matMul(reshape(latent, [B * Tk, C]), reshape(kvUp, [H * N, C]), false, true), [B, Tk, H, N]),
+    [0, 2, 1, 3],
+  );
+  const shared = tile(reshape(kRope, [B, 1, Tk, Dr]), [1, H, 1, 1]);
+  const k = concat([slice(kv, [0, 0, 0, 0], [B, H, Tk, Dn]), shared], 3);
+  const v = slice(kv, [0, 0, 0, Dn], [B, H, Tk, N - Dn]);
+  const q = transpose(concat([qNope, qRope], 3), [0, 2, 1, 3]);
+  return transpose(matMul(softmax(mul(matMul(q, k, false, true), (Dn + Dr) ** -0.5)), v), [0, 2, 1, 3]);
+}
 
 export const attention: CatalogEntry[] = [
   {
@@ -121,6 +152,49 @@ export const attention: CatalogEntry[] = [
         call: (ops, { q, k, v, g, sink }) =>
           ops.forgettingAttention(q, k, v, g, { cuSeqlens: [0, 11, 12, 30], window: 6, sink }),
       },
+    ],
+  },
+  {
+    name: 'multiHeadLatentAttention',
+    family: 'attention',
+    summary: 'Multi-head latent attention (DeepSeek): keys and values from one latent',
+    paper: { title: 'DeepSeek-V2', url: 'https://arxiv.org/abs/2405.04434' },
+    bounds: SOFTMAX_ATTENTION,
+    cases: [
+      {
+        id: 'B2-T17-H3-C16-Dn8-Dr4-Dv6',
+        inputs: latents(2, 17, 17, 3, 16, [8, 4, 6]),
+        call: (ops, { qNope, qRope, latent, kRope, kvUp }) =>
+          ops.multiHeadLatentAttention(qNope, qRope, latent, kRope, kvUp, { absorb: false }),
+        naive: naiveLatentAttention,
+      },
+      {
+        id: 'absorbed-causal-B2-Tq5-Tk21-H3-C7-Dn5-Dr2-Dv3',
+        inputs: latents(2, 5, 21, 3, 7, [5, 2, 3]),
+        call: (ops, { qNope, qRope, latent, kRope, kvUp }) =>
+          ops.multiHeadLatentAttention(qNope, qRope, latent, kRope, kvUp, { absorb: true, isCausal: true }),
+      },
+      {
+        id: 'decode-lengths-B2-Tk40-H9-C8-Dn4-Dr4-Dv8',
+        inputs: latents(2, 1, 40, 9, 8, [4, 4, 8]),
+        call: (ops, { qNope, qRope, latent, kRope, kvUp }) =>
+          ops.multiHeadLatentAttention(qNope, qRope, latent, kRope, kvUp, { kvLengths: [40, 17] }),
+      },
+      ...[false, true].map((absorb) => ({
+        id: `${absorb ? 'absorbed-' : ''}mask-window-Tq3-Tk131-H2-C5-Dn3-Dr1-Dv1`,
+        inputs: {
+          ...latents(1, 3, 131, 2, 5, [3, 1, 1]),
+          mask: { shape: [2, 1, 131], draw: 'bool' as const },
+        },
+        call: (ops: Ops, { qNope, qRope, latent, kRope, kvUp, mask }: Tensors) =>
+          ops.multiHeadLatentAttention(qNope, qRope, latent, kRope, kvUp, {
+            absorb,
+            mask,
+            isCausal: true,
+            window: 50,
+            scale: 0.4,
+          }),
+      })),
     ],
   },
 ];

@@ -1,7 +1,7 @@
-import { fma } from '../core/exp';
-import { dot, sumLanes } from '../core/reduce';
+import { fma } from './exp';
+import { dot, sumLanes } from './reduce';
 
-// Products of a weight with one row, for experts that see only a token or two: the weight is read once, in order.
+// Products of a weight with one row, where only a token or two need it: the weight is read once, in order.
 
 /** out[n] (+)= sum over k < K of W(n, k) * x[k], W(n, k) = w[n * rowW + k * stepW], where one of the strides is 4. */
 export function vectorProduct(

@@ -1,5 +1,5 @@
-import { columnTile, rowTile } from '../core/tile';
-import { fma } from '../core/exp';
+import { fma } from './exp';
+import { columnTile, rowTile } from './tile';
 
 // A panel holds up to 8 rows (tokens) of a matrix transposed, [K][8]: the lanes are tokens. A product with a weight
 // then gives the transposed result [N][8], which is a panel again, the weights being read as they lie in memory.
