@@ -255,9 +255,23 @@ export function decayScores(c: Additive, x: usize): void {
   }
 }
 
+/** Zeros above the diagonal of the scores' blocks of 8, also where a product with a later token was no number. */
+function clearAbove(scores: usize): void {
+  const zero = f32x4.splat(0);
+  for (let b: usize = 0; b < 4; b++) {
+    const x0 = scores + (b << 2) * SCORES_ROW + (b << 4), x1 = x0 + SCORES_ROW, x2 = x1 + SCORES_ROW;
+    v128.store(x0, v128.and(v128.load(x0), i32x4(-1, 0, 0, 0)));
+    v128.store(x1, v128.and(v128.load(x1), i32x4(-1, -1, 0, 0)));
+    v128.store(x2, v128.and(v128.load(x2), i32x4(-1, -1, -1, 0)));
+    if (b & 1) continue;
+    v128.store(x0, zero, 16); v128.store(x1, zero, 16); v128.store(x2, zero, 16); v128.store(x2 + SCORES_ROW, zero, 16);
+  }
+}
+
 function prepareShared(c: Additive): void {
   lowerProduct(c.queries, c.rowK, c.keys, c.Kp, c.scores);
   decayScores(c, c.scores);
+  clearAbove(c.scores);
   if (c.gate == NO_GATE) return;
   scaleRows(c.queries, c.rowK, c.decay + 64);
   const a0 = v128.load(c.decay, 128), a1 = v128.load(c.decay, 144);

@@ -52,8 +52,31 @@ function readAndWrite(c: Additive, at: usize): void {
   product(c.queries, c.rowK, 4, state, c.rowS, c.Kp, outputs, rowV, 16, 8, false);
   product(c.scores, SCORES_ROW, 4, values, rowV, 8, outputs, rowV, 8, 8, true);
   product(c.scores + 8 * SCORES_ROW, SCORES_ROW, 4, values, rowV, 16, outputs + 8 * rowV, rowV, 8, 8, true);
+  if (irregular(outputs, rowV)) readInOrder(c, at);
   if (c.gate == NO_GATE) product(c.keys, SCORES_ROW, 4, values, rowV, 16, state, c.rowS, c.Kp, 8, true);
   else for (let k: usize = 0; k < <usize>c.Kp; k += 4) decayTile(c, k, state + k * c.rowS, values);
+}
+
+/**
+ * Whether NaN or Infinity among the values may have reached tokens before theirs: zeros above the diagonal times either are
+ * NaN, in the first row of a block of 8 scores at least.
+ */
+// @ts-ignore: decorator
+@inline
+function irregular(outputs: usize, rowV: usize): bool {
+  const first = f32x4.add(v128.load(outputs), v128.load(outputs, 16)), at = outputs + 8 * rowV;
+  const sum = f32x4.add(first, f32x4.add(v128.load(at), v128.load(at, 16)));
+  return v128.any_true(f32x4.ne(sum, sum));
+}
+
+/** O = Q S + A V of eight columns, where no token meets a later one; otherwise bit for bit the same. */
+function readInOrder(c: Additive, at: usize): void {
+  const outputs = c.outputs + at, rowV = c.rowV;
+  product(c.queries, c.rowK, 4, c.state + at, c.rowS, c.Kp, outputs, rowV, 16, 8, false);
+  for (let i: usize = 0; i < 16; i++) {
+    const scores = c.scores + i * SCORES_ROW;
+    product(scores, SCORES_ROW, 4, c.values + at, rowV, <i32>i + 1, outputs + i * rowV, rowV, 1, 8, true);
+  }
 }
 
 /** Rows k..k+3 of eight columns of the state. */

@@ -98,6 +98,7 @@ function prepareShared(c: Chunk): void {
           for (let column: usize = 0; column <= block << 4; column += 16) {
             v128.store(scores + column, f32x4.mul(v128.load(scores + column), v128.load(factors + column)));
           }
+          clearAbove(scores + (block << 4), row + read);
         }
       }
     }
@@ -113,6 +114,14 @@ function prepareShared(c: Chunk): void {
       v128.store(c.decayed + at, f32x4.mul(v128.load(c.products + lane, 128), v128.load(c.keys + at)));
     }
   }
+}
+
+/** Keeps the first n <= 4 scores of a row of a block: a product with a later token need be no number. */
+// @ts-ignore: decorator
+@inline
+function clearAbove(x: usize, n: usize): void {
+  const kept = i32x4.gt_s(i32x4.splat(<i32>n), i32x4(0, 1, 2, 3));
+  v128.store(x, v128.and(v128.load(x), kept));
 }
 
 /** Products of the shared decays, and the factors of the scores. */

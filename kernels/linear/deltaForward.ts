@@ -1,3 +1,4 @@
+import { product } from '../core/product';
 import { columnTile, rowTile } from '../core/tile';
 import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW, slot, solveTile, stateTile } from './deltaChunk';
 import { Call, layOut, loadChunk, loadState, queryOf, storeRow, storeState } from './deltaLoad';
@@ -32,6 +33,7 @@ export function deltaForward(
         prepareChunk(c);
         for (let panel = 0; panel < c.V >> 3; panel++) {
           readPanel(c, panel);
+          if (irregular(c.outputs + <usize>panel * PAIR_PANEL)) readInOrder(c, panel);
           writePanel(c, panel);
         }
         storeOutputs(c, call, item % HV, at, rows, o);
@@ -95,6 +97,36 @@ function readPanel(c: Chunk, panel: i32): void {
     columnTile(c.full + HALF + (<usize>block << 4), ROW, state, PANEL_ROW, c.K, out, PANEL_ROW, false);
     rowTile(row, ROW, e, PANEL_ROW, block * 4 + 4, out, PANEL_ROW, true);
     if (c.writes == 2) rowTile(row + HALF, ROW, e + 16 * PANEL_ROW, PANEL_ROW, block * 4 + 4, out, PANEL_ROW, true);
+  }
+}
+
+/**
+ * Whether NaN or Infinity may have reached tokens before theirs: zeros above the diagonal times either are NaN, in the first
+ * row of a block of 4 at least.
+ */
+// @ts-ignore: decorator
+@inline
+function irregular(o: usize): bool {
+  let sum = f32x4.splat(0);
+  for (let row = o; row < o + 512; row += 128) sum = f32x4.add(sum, f32x4.add(v128.load(row), v128.load(row, 16)));
+  return v128.any_true(f32x4.ne(sum, sum));
+}
+
+/** What readPanel does, where no token meets a later one; otherwise bit for bit the same. */
+function readInOrder(c: Chunk, panel: i32): void {
+  const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
+  const e = c.values + <usize>panel * PAIR_PANEL, v = e + 16 * PANEL_ROW, o = c.outputs + <usize>panel * PAIR_PANEL;
+  for (let i: usize = 0; i < 16 && c.writes == 2; i++) {
+    const at = i * PANEL_ROW, scores = c.scores + i * ROW;
+    if ((i & 3) == 0) columnTile(c.full + (i << 2), ROW, state, PANEL_ROW, c.K, e + at, PANEL_ROW, false);
+    product(scores + HALF, ROW, 4, v, PANEL_ROW, <i32>i, e + at, PANEL_ROW, 1, 8, true);
+    if ((i & 3) == 3) solveTile(scores - 3 * ROW, e, <i32>(i >> 2));
+  }
+  for (let i: usize = 0; i < 16; i++) {
+    const at = i * PANEL_ROW, scores = c.scores + (16 + i) * ROW;
+    if ((i & 3) == 0) columnTile(c.full + HALF + (i << 2), ROW, state, PANEL_ROW, c.K, o + at, PANEL_ROW, false);
+    product(scores, ROW, 4, e, PANEL_ROW, <i32>i + 1, o + at, PANEL_ROW, 1, 8, true);
+    if (c.writes == 2) product(scores + HALF, ROW, 4, v, PANEL_ROW, <i32>i + 1, o + at, PANEL_ROW, 1, 8, true);
   }
 }
 
