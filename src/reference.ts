@@ -82,6 +82,7 @@ export const {
   rwkv7,
   s4dKernel,
   s5,
+  sageAttention,
   scaledDotProductAttention,
   scatterTokens,
   selectiveScan,

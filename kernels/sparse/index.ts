@@ -4,6 +4,8 @@ export { gatherTerms, layTerms, positionTerms, positionTermsBackward } from './s
 export { chooseBlocks } from './choose';
 export { blockMeans, blockMeansBackward } from './blockMeans';
 export { addGated, addGatedBackward } from './gatedSum';
-export { int8Attention, quantizeRows } from './int8';
+export { int8Attention } from './int8';
+export { quantizeBlocks, quantizeRows } from './quantize';
+export { sageForward } from './sage';
 export { scatterForward } from './scatterForward';
 export { attentionMass } from './attentionMass';

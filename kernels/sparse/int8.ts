@@ -1,66 +1,9 @@
 import { LOG2E } from '../attention/score';
 import { exp2 } from '../core/exp';
+import { toInt16 } from './quantize';
 
 /** Keys whose weights share a scale. */
 const BLOCK: i32 = 64;
-const LARGEST: f32 = 32767;
-
-/** Greatest magnitude of n floats; NaN where there is one. */
-// @ts-ignore: decorator
-@inline
-function magnitude(x: usize, n: i32): f32 {
-  let m = f32x4.splat(0), i = 0;
-  for (; i + 4 <= n; i += 4) m = f32x4.max(m, f32x4.abs(v128.load(x + (<usize>i << 2))));
-  let most = max(
-    max(f32x4.extract_lane(m, 0), f32x4.extract_lane(m, 1)),
-    max(f32x4.extract_lane(m, 2), f32x4.extract_lane(m, 3)),
-  );
-  for (; i < n; i++) most = max(most, abs<f32>(load<f32>(x + (<usize>i << 2))));
-  return most;
-}
-
-/**
- * Rows of D floats to rows of `pitch` bytes, x = scale * int8 with scale = max |x| / 127, rounded half to even, zeros
- * behind. A work item is a row.
- */
-export function quantizeRows(
-  x: usize, values: usize, scales: usize, D: i32, pitch: i32, begin: i32, end: i32,
-): void {
-  for (let row = begin; row < end; row++) {
-    const from = x + (<usize>row * <usize>D << 2), to = values + <usize>row * <usize>pitch;
-    const scale: f32 = magnitude(from, D) / 127;
-    store<f32>(scales + (<usize>row << 2), scale);
-    for (let d = 0; d < D; d++) {
-      const value: f32 = scale == 0 ? 0 : load<f32>(from + (<usize>d << 2)) / scale;
-      store<i8>(to + <usize>d, <i8>i32x4.extract_lane(rounded(f32x4.splat(value)), 0));
-    }
-    memory.fill(to + <usize>D, 0, <usize>(pitch - D));
-  }
-}
-
-/** Four floats as integers, half to even. */
-// @ts-ignore: decorator
-@inline
-function rounded(x: v128): v128 {
-  return i32x4.trunc_sat_f32x4_s(f32x4.nearest(x));
-}
-
-/** n floats to int16, x = scale * int16, zeros up to a multiple of 8; returns the scale. */
-function toInt16(x: usize, to: usize, n: i32): f32 {
-  const scale: f32 = magnitude(x, n) / LARGEST;
-  const inverse = f32x4.splat(scale == 0 ? 0 : <f32>1 / scale);
-  let i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const p = x + (<usize>i << 2);
-    const low = rounded(f32x4.mul(v128.load(p), inverse)), high = rounded(f32x4.mul(v128.load(p, 16), inverse));
-    v128.store(to + (<usize>i << 1), i16x8.narrow_i32x4_s(low, high));
-  }
-  for (const end = (n + 7) & ~7; i < end; i++) {
-    const value = i < n ? f32x4.mul(v128.load32_splat(x + (<usize>i << 2)), inverse) : f32x4.splat(0);
-    store<i16>(to + (<usize>i << 1), <i16>i32x4.extract_lane(rounded(value), 0));
-  }
-  return scale;
-}
 
 // @ts-ignore: decorator
 @inline

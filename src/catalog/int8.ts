@@ -1,4 +1,4 @@
-import { INT16_PRODUCTS } from './bounds';
+import { INT8_ROUNDING, INT16_PRODUCTS } from './bounds';
 import type { CatalogEntry, InputSpec } from './types';
 
 const SAGE = { title: 'SageAttention', url: 'https://arxiv.org/abs/2410.02367' };
@@ -68,6 +68,38 @@ export const int8: CatalogEntry[] = [
             { values: v, scales: vs },
             { valueDim: 5, kvLength: 37, window: 20 },
           ),
+        differentiable: [],
+      },
+    ],
+  },
+  {
+    name: 'sageAttention',
+    family: 'sparse',
+    summary: 'SageAttention: queries and keys in int8, the mean key taken out',
+    paper: SAGE,
+    bounds: INT8_ROUNDING,
+    cases: [
+      {
+        id: 'B2-T70-Hq4-Hkv2-D16-causal',
+        inputs: {
+          q: { shape: [2, 70, 4, 16] },
+          k: { shape: [2, 70, 2, 16], shift: 1 },
+          v: { shape: [2, 70, 2, 16] },
+        },
+        call: (ops, { q, k, v }) => {
+          const { output, lse } = ops.sageAttention(q, k, v, { isCausal: true, returnLse: true });
+          return [output, lse];
+        },
+        differentiable: [],
+      },
+      {
+        id: 'Tq9-Tk130-Hq6-Hkv2-D21-Dv5-blocks',
+        inputs: {
+          q: { shape: [1, 9, 6, 21] },
+          k: { shape: [1, 130, 2, 21] },
+          v: { shape: [1, 130, 2, 5] },
+        },
+        call: (ops, { q, k, v }) => ops.sageAttention(q, k, v, { smoothK: false, blockSize: 64, scale: 0.3 }),
         differentiable: [],
       },
     ],

@@ -26,3 +26,4 @@ export {
   nsaSelect,
   nsaTopK,
 } from './nativeSparseAttention';
+export { type SageAttentionOptions, sageAttention } from './sageAttention';

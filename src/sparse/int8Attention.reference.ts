@@ -3,7 +3,7 @@ import type { Int8Attrs } from './int8Attention';
 
 type Inputs = { readonly [name in 'q' | 'keys' | 'keyScales' | 'values' | 'valueScales']?: NdArray };
 
-function roundHalfEven(x: number): number {
+export function roundHalfEven(x: number): number {
   const floor = Math.floor(x);
   return x - floor === 0.5 ? floor + (floor & 1) : Math.round(x);
 }
