@@ -83,9 +83,15 @@ export function quantizeBlocks(
       const to = values + (<usize>((bh * T + t) * pitch) << 1);
       centre(x + (<usize>(((b * T + t) * H + h) * D) << 2), mean, row, D);
       store<f32>(scales + (<usize>(bh * T + t) << 2), scale);
-      for (let d = 0; d < D; d++) {
-        const value: f32 = scale == 0 ? 0 : load<f32>(row + (<usize>d << 2)) / scale;
-        store<i16>(to + (<usize>d << 1), <i16>i32x4.extract_lane(rounded(f32x4.splat(value)), 0));
+      const step = f32x4.splat(scale == 0 ? Infinity : scale);
+      let d = 0;
+      for (; d + 4 <= D; d += 4) {
+        const x = rounded(f32x4.div(v128.load(row + (<usize>d << 2)), step));
+        v128.store64_lane(to + (<usize>d << 1), i16x8.narrow_i32x4_s(x, x), 0);
+      }
+      for (; d < D; d++) {
+        const x = rounded(f32x4.div(v128.load32_splat(row + (<usize>d << 2)), step));
+        store<i16>(to + (<usize>d << 1), <i16>i32x4.extract_lane(x, 0));
       }
       memory.fill(to + (<usize>D << 1), 0, <usize>(pitch - D) << 1);
     }
@@ -96,7 +102,9 @@ export function quantizeBlocks(
 // @ts-ignore: decorator
 @inline
 function centre(x: usize, mean: usize, to: usize, n: i32): void {
-  for (let p: usize = 0; p < <usize>n << 2; p += 4) {
-    store<f32>(to + p, mean ? load<f32>(x + p) - load<f32>(mean + p) : load<f32>(x + p));
-  }
+  const bytes = <usize>n << 2;
+  if (!mean) return memory.copy(to, x, bytes);
+  let p: usize = 0;
+  for (; p + 16 <= bytes; p += 16) v128.store(to + p, f32x4.sub(v128.load(x + p), v128.load(mean + p)));
+  for (; p < bytes; p += 4) store<f32>(to + p, load<f32>(x + p) - load<f32>(mean + p));
 }
