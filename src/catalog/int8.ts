@@ -53,9 +53,9 @@ export const int8: CatalogEntry[] = [
         differentiable: [],
       },
       {
-        id: 'Tq3-Tk40-length37-window20-D21-Dv5',
+        id: 'Tq3-Tk40-length37-Hq7-window20-D21-Dv5',
         inputs: {
-          q: { shape: [1, 3, 3, 21] },
+          q: { shape: [1, 3, 7, 21] },
           k: words([1, 40, 1], 21),
           ks: { shape: [1, 40, 1], scale: 0.01 },
           v: words([1, 40, 1], 5),

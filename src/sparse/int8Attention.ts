@@ -57,10 +57,11 @@ const op = defineSparseOp<'q' | 'keys' | 'keyScales' | 'values' | 'valueScales',
     const table = scratch(ranges.byteLength);
     new Int32Array(buffer(), table, ranges.length).set(ranges);
     const [pitch, pitchV] = [4 * words, 4 * shape.values![3]];
+    const bytes = (Hq / Hkv) * (4 * (Tk + 8) + 4 * pitchV + 8 + 2 * pitch) + 768;
     // biome-ignore format: one argument list per line of the entry point
     launch('int8Attention', B * Hkv * Tq,
       input.q, input.keys, input.keyScales, input.values, input.valueScales, table, output[0],
-      Tq, Tk, Hq, Hkv, D, Dv, pitch, pitchV, scale, workspace(4 * (Tk + 8) + 2 * pitch + 128 + 4 * pitchV));
+      Tq, Tk, Hq, Hkv, D, Dv, pitch, pitchV, scale, workspace(bytes));
   },
   reference: (x, attrs) => [int8AttentionReference(x, attrs)],
 });
