@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { matMul, mul, reshape, slice, sum, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { matMul, mul, reshape, slice, sum, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { deviation, drawInputs, float64 } from '../../src/catalog/numerics';
 import * as linnet from '../../src/index';
+import * as reference from '../../src/reference';
 
 const { q, k, v, weight } = drawInputs({
   q: { shape: [1, 64, 2, 16], scale: 0.35 },
@@ -116,4 +117,18 @@ it('the example of the docs runs', async () => {
   const scope: Record<string, unknown> = { ...linnet, q, k, v, weight };
   const run = new AsyncFunction(...Object.keys(scope), body);
   expect(await run(...Object.values(scope))).toEqual([v.shape, v.shape]);
+});
+
+describe('the figure of Taylor features', () => {
+  it('and its table are what the references compute, and the kernels too', async () => {
+    const path = new URL('../../docs/figures/taylor', import.meta.url);
+    const { errorsOf, rowsOf, figureOf } = await import(/* @vite-ignore */ `${path.href}.mjs`);
+    const [errors, byKernels] = [reference, linnet].map((ops) => tidy(() => errorsOf(ops, tensor)));
+    for (const row of rowsOf(errors)) expect(docs.replace(/ +/g, ' ')).toContain(`| ${row.join(' | ')} |`);
+    expect(readFileSync(`${path.pathname}.svg`, 'utf8')).toBe(figureOf(errors));
+    expect(rowsOf(byKernels)).toEqual(rowsOf(errors));
+    errors.slice(1).forEach((error: number, i: number) => {
+      expect(error).toBeLessThan(errors[i] / 2);
+    });
+  });
 });
