@@ -73,10 +73,19 @@ function gradientFloats(Kp: number, Vp: number, states: number): number {
 }
 
 /**
- * Tokens up to which the recurrent kernel is used instead of the chunked one, whose time is that of whole chunks of 16.
- * Measured for K = V of 8 to 256.
+ * For states of up to so many numbers, the tokens up to which the recurrent kernel is used instead of the chunked one, whose
+ * time is that of a whole chunk of 16. Measured with each kind of gate for T of 1 to 32 and K = V of 8 to 256: the recurrence
+ * takes 0.1 of a chunk's time at 1 token and as long as a chunk at 14 to 19 tokens where K = V is 8 to 32, at 11 to 13 where
+ * it is 64, and at 8 to 11 above, where the state no longer stays in the nearest cache.
  */
-const RECURRENT_UP_TO = 8;
+const RECURRENT_UP_TO = [
+  { state: 32 * 32, tokens: 14 },
+  { state: 64 * 64, tokens: 11 },
+  { state: Number.POSITIVE_INFINITY, tokens: 8 },
+];
+
+const isShort = (T: number, K: number, V: number) =>
+  T <= RECURRENT_UP_TO.find(({ state }) => K * V <= state)!.tokens;
 
 /** Bytes of states of heads that take turns at a chunk, so that memory is read in order. */
 const STATES_TOGETHER = 2 ** 18;
@@ -118,7 +127,7 @@ export function launchForward(
     input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
     output ?? 0, finalState ?? 0, heapOffsets(call, attrs.offsets),
   ] as const;
-  if (longest <= RECURRENT_UP_TO && output !== undefined) {
+  if (isShort(longest, K, V) && output !== undefined) {
     const work = workspace(4 * (((K + 3) & ~3) + (finalState === undefined ? K * V : 0)));
     launch('additiveStep', sequences * HV, ...tensors, work, ...args);
   } else {
