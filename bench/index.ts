@@ -4,6 +4,7 @@ import { catalog } from '../src/catalog';
 import { drawInputs } from '../src/catalog/numerics';
 import { verify } from '../src/cli/verify';
 import { info } from '../src/index';
+import { multiHeadLatentAttention } from './attention/multiHeadLatentAttention';
 import { scaledDotProductAttention } from './attention/scaledDotProductAttention';
 import { contendersOf, leastBytes } from './contenders';
 import { additive } from './linear/additive';
@@ -21,6 +22,7 @@ import type { Workload } from './types';
 
 export const workloads: readonly Workload[] = [
   ...scaledDotProductAttention,
+  ...multiHeadLatentAttention,
   ...flexAttention,
   ...additive,
   ...delta,

@@ -1,5 +1,6 @@
 import { dispose, type Tensor, tidy, transpose } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { multiHeadLatentAttention as latent } from '../../bench/attention/multiHeadLatentAttention';
 import { blockedAttention, decodeAttention } from '../../bench/onnx/attention';
 import { linearAttention } from '../../bench/onnx/linear';
 import { moeLayer, router } from '../../bench/onnx/moe';
@@ -130,6 +131,18 @@ it.each(scans.filter(({ rivals }) => rivals?.depthwise))('depthwise convolution 
   tidy(() => {
     const [ours, theirs] = [w.call(linnet, tensors), w.rivals!.depthwise(tensors)] as Tensor[];
     expect(deviation(theirs.dataSync(), ours.dataSync()).r).toBeLessThan(1e-5);
+  });
+  dispose(tensors as never);
+});
+
+it('latent attention of tfjs ops computes what linnet does', () => {
+  const decode = latent.find(({ rivals }) => rivals?.absorbed)!;
+  const tensors = drawInputs(decode.inputs);
+  tidy(() => {
+    const ours = decode.call(linnet, tensors) as Tensor;
+    const forms = [decode.rivals!.absorbed, latent.find(({ rivals }) => rivals?.expanded)!.rivals!.expanded];
+    for (const form of forms)
+      expect(deviation((form(tensors) as Tensor).dataSync(), ours.dataSync()).r).toBeLessThan(1e-5);
   });
   dispose(tensors as never);
 });
