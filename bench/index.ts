@@ -15,6 +15,7 @@ import { nn } from './nn/nn';
 import { onnxRuntime } from './onnx/session';
 import { measurePeak } from './peak';
 import { emptyReport, lineOf, type Report, rowOf } from './report';
+import { dynamic, int8Decode } from './sparse/dynamic';
 import { flexAttention } from './sparse/flexAttention';
 import { mamba } from './ssm/mamba';
 import { scans } from './ssm/scans';
@@ -24,6 +25,8 @@ export const workloads: readonly Workload[] = [
   ...scaledDotProductAttention,
   ...multiHeadLatentAttention,
   ...flexAttention,
+  ...dynamic,
+  ...int8Decode,
   ...additive,
   ...delta,
   ...mamba,

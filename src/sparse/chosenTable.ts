@@ -1,28 +1,42 @@
-import { type BlockTable, FULL, TableBuilder } from './blockTable';
+import { Bitmaps } from './bitmaps';
+import { type BlockTable, FULL } from './blockTable';
 
 /**
- * The key runs of chosen blocks: `chosen` [B, T, H, S] holds ascending blocks and -1 for none, `rangeOf` the keys
- * [lo, hi) that query i sees of a block.
+ * The key runs of what queries chose: `chosen` [B, T, H, S] ascends, with -1 for none. It holds tokens, or with `bounds`
+ * blocks, block c the keys `bounds[2 c]` to `bounds[2 c + 1]` of which query i sees those up to its own position.
  */
 export function chosenTable(
   chosen: Int32Array,
   sizes: { B: number; T: number; H: number; S: number; Tkv: number },
-  rangeOf: (block: number, query: number) => readonly [lo: number, hi: number],
+  bounds?: Int32Array,
 ): BlockTable {
   const { B, T, H, S, Tkv } = sizes;
-  const builder = new TableBuilder({ B, H, Tq: T, Tkv, blockQ: 1, blockKv: 1 });
-  for (let b = 0; b < B; b++) {
-    for (let h = 0; h < H; h++) {
-      for (let i = 0; i < T; i++) {
-        const at = ((b * T + i) * H + h) * S;
-        for (let s = at; s < at + S; s++) {
-          if (chosen[s] < 0) continue;
-          const [lo, hi] = rangeOf(chosen[s], i);
-          builder.add(lo, hi, FULL);
-        }
-        builder.endRow();
+  const offsets = new Int32Array(B * H * T + 1);
+  const runs = new Int32Array(3 * chosen.length);
+  let end = 0;
+  for (let row = 0; row < B * H * T; row++) {
+    const i = row % T;
+    const bh = (row - i) / T;
+    const h = bh % H;
+    const at = ((((bh - h) / H) * T + i) * H + h) * S;
+    const first = end;
+    for (let s = at; s < at + S; s++) {
+      const block = chosen[s];
+      if (block < 0) continue;
+      const lo = bounds ? bounds[2 * block] : block;
+      const hi = bounds ? Math.min(bounds[2 * block + 1], i + 1) : block + 1;
+      if (lo >= hi) continue;
+      if (end > first && runs[end - 2] === lo) {
+        runs[end - 2] = hi;
+        continue;
       }
+      runs[end] = lo;
+      runs[end + 1] = hi;
+      runs[end + 2] = FULL;
+      end += 3;
     }
+    offsets[row + 1] = end / 3;
   }
-  return builder.table();
+  const geometry = { B, H, Tq: T, Tkv, blockQ: 1, blockKv: 1 };
+  return { ...geometry, offsets, runs: runs.slice(0, end), bitmaps: new Bitmaps(1, 1) };
 }

@@ -89,7 +89,7 @@ export function deepseekSparseAttention(
   const [chosen] = chooseBlocks.run({ q: qIdx, k: keys, weights: wIdx }, attrs);
   keys.dispose();
   const sizes = { B, T, H: 1, S: topk, Tkv: T };
-  const table = chosenTable(chosen.dataSync() as Int32Array, sizes, (token) => [token, token + 1]);
+  const table = chosenTable(chosen.dataSync() as Int32Array, sizes);
   const output = attendOver(q, k, v, table, scale);
   const indices = options.returnIndices ? reshape(chosen, [B, T, topk]) : undefined;
   chosen.dispose();

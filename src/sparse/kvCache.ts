@@ -271,9 +271,16 @@ export class KvCache {
   }
 }
 
-/** @throws RangeError unless the values ascend and lie in [0, end) */
-export function checkAscending(op: string, name: string, values: ArrayLike<number>, end: number): void {
-  for (let i = 0, last = -1; i < values.length; last = values[i++]) {
+/** @throws RangeError unless the values, or those in [from, to), ascend and lie in [0, end) */
+export function checkAscending(
+  op: string,
+  name: string,
+  values: ArrayLike<number>,
+  end: number,
+  from = 0,
+  to = values.length,
+): void {
+  for (let i = from, last = -1; i < to; last = values[i++]) {
     const value = values[i];
     if (!Number.isInteger(value) || value < 0 || value >= end) {
       throw new RangeError(`${op}: ${name} hold ${value}; expected indices from 0 to ${end - 1}`);

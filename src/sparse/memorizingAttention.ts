@@ -60,7 +60,7 @@ export function memorizingAttention(
   const attrs = { by: 'score', scale: 1, sets: Hq, count: topk, plan } as const;
   const [chosen] = chooseBlocks.run({ q, k: memoryKeys }, attrs);
   const sizes = { B, T, H: Hq, S: topk, Tkv: M };
-  const table = chosenTable(chosen.dataSync() as Int32Array, sizes, (token) => [token, token + 1]);
+  const table = chosenTable(chosen.dataSync() as Int32Array, sizes);
   chosen.dispose();
   const remembered = attendOver(q, memoryKeys, memoryValues, table, scale);
   const local = scaledDotProductAttention(q, k, v, { isCausal: true, scale });

@@ -62,11 +62,7 @@ export function mobaAttention(q: Tensor, k: Tensor, v: Tensor, options: MobaAtte
   const bounds = Int32Array.from(chunks);
   const means = blockMeans(k, bounds);
   const [chosen] = chooseBlocks.run({ q, k: means }, { by: 'score', scale: 1, sets: Hq, count: topk, plan });
-  const sizes = { B, T, H: Hq, S: topk, Tkv: T };
-  const table = chosenTable(chosen.dataSync() as Int32Array, sizes, (chunk, i) => [
-    bounds[2 * chunk],
-    Math.min(bounds[2 * chunk + 1], i + 1),
-  ]);
+  const table = chosenTable(chosen.dataSync() as Int32Array, { B, T, H: Hq, S: topk, Tkv: T }, bounds);
   means.dispose();
   chosen.dispose();
   return attendOver(q, k, v, table, scale);

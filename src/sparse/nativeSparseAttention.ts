@@ -152,12 +152,11 @@ export function nsaSelect(
   for (let row = 0; row < chosen.length; row += S) {
     let end = row + S;
     while (end > row && chosen[end - 1] === -1) end--;
-    checkAscending(op, 'blockIndices', chosen.subarray(row, end), blocks);
+    checkAscending(op, 'blockIndices', chosen, blocks, row, end);
   }
-  const table = chosenTable(chosen, { B, T, H: Hkv, S, Tkv: T }, (block, i) => [
-    block * blockSize,
-    Math.min((block + 1) * blockSize, i + 1),
-  ]);
+  const bounds = new Int32Array(2 * blocks);
+  for (let c = 0; c < blocks; c++) bounds.set([c * blockSize, (c + 1) * blockSize], 2 * c);
+  const table = chosenTable(chosen, { B, T, H: Hkv, S, Tkv: T }, bounds);
   return attendOver(q, k, v, table, scale);
 }
 
