@@ -87,7 +87,7 @@ export function scatterForward(
         packColumns(Q, rowQ, ROWS + 16, queriesOf(tile) + 16, pitchD);
         const tileO = outputsOf(tile, D);
         for (let lane: usize = 0; lane < 8; lane++) {
-          memory.copy(tileO + lane * rowO, O + <usize>load<i32>(ROWS + (lane << 2)) * rowO, rowO);
+          copyRow(tileO + lane * rowO, O + <usize>load<i32>(ROWS + (lane << 2)) * rowO, rowO);
         }
         scoreTile(tile, K, rowD, keys4, D, S);
         if (partial) hideKeys(S, keys, seen);
@@ -96,7 +96,7 @@ export function scatterForward(
         else accumulateTile(tile, S, keys, V, rowO, D, pitchV);
         for (let lane: usize = 0; lane < <usize>min(8, count - r); lane++) {
           const row = <usize>load<i32>(ROWS + (lane << 2));
-          memory.copy(O + row * rowO, tileO + lane * rowO, rowO);
+          copyRow(O + row * rowO, tileO + lane * rowO, rowO);
           store<f32>(M + (row << 2), load<f32>(tile + (lane << 2)));
           store<f32>(L + (row << 2), load<f32>(tile + (lane << 2), 32));
         }
@@ -112,6 +112,16 @@ export function scatterForward(
       memory.copy(outputsOf(tile, D), O + at * rowO, rowO);
       finishRow(tile, 0, D, Dv, pitchV, 0, output + to * rowDv, lse + (to << 2));
     }
+  }
+}
+
+/** A multiple of 32 bytes; for a row this short memory.copy costs a call. */
+// @ts-ignore: decorator
+@inline
+function copyRow(to: usize, from: usize, bytes: usize): void {
+  for (let p: usize = 0; p < bytes; p += 32) {
+    v128.store(to + p, v128.load(from + p));
+    v128.store(to + p, v128.load(from + p, 16), 16);
   }
 }
 
