@@ -27,8 +27,7 @@ export const dynamic: Workload[] = [
     id: `T${T} Hq4 Hkv1 D${D}`,
     inputs: { ...inputs(4, 1), gCmp: gate(4), gSlc: gate(4), gSwa: gate(4) },
     flops: 4 * D * 4 * T * (16 * 64 - 32 + 512 + T / 128),
-    call: (ops, { q, k, v, gCmp, gSlc, gSwa }) =>
-      ops.nativeSparseAttention(q, k, v, gCmp, gSlc, gSwa, NSA),
+    call: (ops, { q, k, v, gCmp, gSlc, gSwa }) => ops.nativeSparseAttention(q, k, v, gCmp, gSlc, gSwa, NSA),
     rivals: { dense: causal },
   },
   {
@@ -65,7 +64,15 @@ function decode(Hq: number, Hkv: number): Workload {
   return {
     op: 'int8Attention',
     id: `decode Tk${T} Hq${Hq} Hkv${Hkv} D${D}`,
-    inputs: { q: { shape: [1, 1, Hq, D] }, k: int8, ks: scales, v: int8, vs: scales, kFloat: float, vFloat: float },
+    inputs: {
+      q: { shape: [1, 1, Hq, D] },
+      k: int8,
+      ks: scales,
+      v: int8,
+      vs: scales,
+      kFloat: float,
+      vFloat: float,
+    },
     flops: 4 * D * Hq * T,
     bytes: 2 * T * Hkv * (D + 4),
     call: (ops, { q, k, ks, v, vs }) =>
