@@ -1,9 +1,10 @@
+import { fma } from '../core/exp';
 import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
 import { loadColumns, storeColumns } from '../core/transpose';
 import {
-  Additive, CHANNEL_GATE, decayScores, fillAdditive, layOutChunk, loadBonus, loadChunk, loadRows, lowerProduct,
-  NO_GATE, pitchOf, prepareChunk, scaleRows, SCORES_ROW, storeRows, TOKENS, withoutDecays,
+  Additive, CHANNEL_GATE, decayScores, fillAdditive, layOutChunk, loadBonus, loadChunk, loadRows, loadWritten,
+  lowerProduct, NO_GATE, pitchOf, prepareChunk, scaleRows, SCORES_ROW, shareTotal, storeRows, TOKENS, withoutDecays,
 } from './additiveChunk';
 
 // With R the gradient of the state after a chunk and dA = dO V^T, each product carrying the decay between its tokens,
@@ -45,60 +46,91 @@ class Gradients {
 }
 
 /**
- * Gradients of an additive recurrence for (sequence, key head) items [begin, end). All but dq, dOutput and what
- * additiveForward needs may be 0; du has one row [K] per item. States before every chunk are kept for `segment` chunks at a time and
- * computed again from those before each of the segments.
+ * Gradients of an additive recurrence for items [begin, end) of sequence, part and key head. A part is up to `together` of the
+ * value heads of a key head, which take turns at a chunk so that memory is read in order; its dq and dk go to part
+ * [parts, size]. All but dq, dOutput and what additiveForward needs may be 0; du has one row [K] per item. States before
+ * every chunk are kept for `segment` chunks at a time and computed again from those before each of the segments.
  */
 export function additiveBackward(
   q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, dOutput: usize, dFinal: usize,
   dq: usize, dk: usize, dv: usize, dg: usize, du: usize, dh0: usize, offsets: usize, work: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, segment: i32, begin: i32, end: i32,
+  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, segment: i32, kept: i32, together: i32, size: i32,
+  begin: i32, end: i32,
 ): void {
   const c = changetype<Additive>(work), x = changetype<Gradients>(work + 256);
   fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse);
-  layOutGradients(x, c, segment, layOutChunk(c, work + 512));
-  const size = <usize>(K * V) << 2, group = HV / H;
-  if (gate == NO_GATE) withoutDecays(c);
+  const buffers = layOutGradients(x, c, layOutChunk(c, work + 512));
+  const group = HV / H, parts = (group + together - 1) / together, buffer = <usize>(1 + segment + kept) * x.bytes;
+  if (gate == NO_GATE) {
+    withoutDecays(c);
+    shareTotal(c);
+  }
   for (let item = begin; item < end; item++) {
-    const keyHead = item % H, sequence = item / H;
+    const keyHead = item % H, part = item / H % parts, sequence = item / H / parts;
     const first = load<i32>(offsets + (<usize>sequence << 2)), last = load<i32>(offsets + (<usize>sequence << 2), 4);
     const chunks = (last - first + TOKENS - 1) / TOKENS, bonus = du + (<usize>(item * K) << 2);
+    const from = keyHead * group + part * together, to = min(from + together, (keyHead + 1) * group);
+    const partial = <usize>part * (<usize>size << 2);
     if (u) loadBonus(c, keyHead * group);
     if (du) memory.fill(bonus, 0, <usize>K << 2);
-    for (let head = keyHead * group; head < (keyHead + 1) * group; head++) {
-      const state = <usize>(sequence * HV + head) * size;
-      const shared = head > keyHead * group;
+    for (let head = from; head < to; head++) {
+      const state = <usize>(sequence * HV + head) * (<usize>(K * V) << 2);
+      takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
       loadTurned(x, c, h0 ? h0 + state : 0, x.checkpoints);
       loadTurned(x, c, dFinal ? dFinal + state : 0, x.R);
-      for (let i = segment; i < chunks; i += segment) {
-        const to = x.checkpoints + <usize>(i / segment) * x.bytes;
-        memory.copy(to, to - x.bytes, x.bytes);
-        for (let n = i - segment; n < i; n++) advance(x, c, head, first, last, n, to, to);
+    }
+    for (let n = 0; n < (chunks - 1) / segment * segment; n++) {
+      for (let head = from; head < to; head++) {
+        takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
+        const next = x.checkpoints + <usize>(n / segment + 1) * x.bytes;
+        advance(x, c, head, first, last, n, n % segment ? next : next - x.bytes, next);
       }
-      for (let from = (chunks - 1) / segment * segment; from >= 0; from -= segment) {
-        const to = min(chunks, from + segment);
-        memory.copy(x.states, x.checkpoints + <usize>(from / segment) * x.bytes, x.bytes);
-        for (let n = from; n + 1 < to; n++) {
-          const state = x.states + <usize>(n - from) * x.bytes;
+    }
+    for (let start = (chunks - 1) / segment * segment; start >= 0; start -= segment) {
+      const stop = min(chunks, start + segment);
+      for (let head = from; head < to; head++) {
+        takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
+        memory.copy(x.states, x.checkpoints + <usize>(start / segment) * x.bytes, x.bytes);
+      }
+      for (let n = start; n + 1 < stop; n++) {
+        for (let head = from; head < to; head++) {
+          takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
+          const state = x.states + <usize>(n - start) * x.bytes;
           advance(x, c, head, first, last, n, state, state + x.bytes);
         }
-        for (let n = to - 1; n >= from; n--) {
-          const rows = min(TOKENS, last - first - n * TOKENS), token = tokenOf(c, first, last, n);
-          chunkGradients(x, c, head, token, rows, dOutput, x.states + <usize>(n - from) * x.bytes, dg != 0, bonus);
-          const key = (<usize>token * <usize>(H * K) + <usize>(keyHead * K)) << 2, pitch = pitchOf(c, H, K);
-          storeRows(x.dqState, c.Kp, rows, K, dq + key, pitch, shared);
-          if (dk) storeRows(x.dkState, c.Kp, rows, K, dk + key, pitch, shared);
+      }
+      for (let n = stop - 1; n >= start; n--) {
+        const rows = min(TOKENS, last - first - n * TOKENS), token = tokenOf(c, first, last, n);
+        const key = partial + ((<usize>token * <usize>(H * K) + <usize>(keyHead * K)) << 2), pitch = pitchOf(c, H, K);
+        for (let head = from; head < to; head++) {
+          takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
+          chunkGradients(x, c, head, token, rows, dOutput, x.states + <usize>(n - start) * x.bytes, dg != 0, bonus);
+          storeRows(x.dqState, c.Kp, rows, K, dq + key, pitch, head > from);
+          if (dk) storeRows(x.dkState, c.Kp, rows, K, dk + key, pitch, head > from);
           const value = (<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2;
           if (dv) storeRows(x.dValues, c.Vp, rows, V, dv + value, pitchOf(c, HV, V), false);
           if (dg) storeDecays(x, c, head, token, rows, dg);
         }
       }
-      if (dh0) storeTurned(x, c, dh0 + state);
+    }
+    for (let head = from; dh0 && head < to; head++) {
+      takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
+      storeTurned(x, c, dh0 + <usize>(sequence * HV + head) * (<usize>(K * V) << 2));
     }
   }
 }
 
-function layOutGradients(x: Gradients, c: Additive, segment: i32, work: usize): void {
+/** The states of a head: R, those of a segment, and checkpoints. */
+// @ts-ignore: decorator
+@inline
+function takeBuffer(x: Gradients, buffer: usize, segment: i32): void {
+  x.R = buffer;
+  x.states = buffer + x.bytes;
+  x.checkpoints = x.states + <usize>segment * x.bytes;
+}
+
+/** Carves the rest of a chunk's pieces out of `work`; returns what follows them. */
+function layOutGradients(x: Gradients, c: Additive, work: usize): usize {
   const tokensK = c.rowK << 4, tokensV = c.rowV << 4;
   x.queries = work;
   x.localQueries = x.queries + tokensK;
@@ -114,11 +146,9 @@ function layOutGradients(x: Gradients, c: Additive, segment: i32, work: usize): 
   x.dValues = x.columns + tokensV;
   x.dColumns = x.dValues + tokensV;
   x.dScores = x.dColumns + tokensV;
-  x.R = x.dScores + 16 * SCORES_ROW;
   x.pitch = c.rowK + 32;
   x.bytes = <usize>c.Vp * x.pitch;
-  x.states = x.R + x.bytes;
-  x.checkpoints = x.states + <usize>segment * x.bytes;
+  return x.dScores + 16 * SCORES_ROW;
 }
 
 /** The first token of chunk n in the order of the recurrence. */
@@ -149,18 +179,13 @@ function storeTurned(x: Gradients, c: Additive, dst: usize): void {
 
 /** The state after chunk n from the one before it; both may be the same. */
 function advance(x: Gradients, c: Additive, head: i32, first: i32, last: i32, n: i32, state: usize, next: usize): void {
-  const rows = min(TOKENS, last - first - n * TOKENS);
-  loadChunk(c, head, tokenOf(c, first, last, n), rows);
+  loadWritten(c, head, tokenOf(c, first, last, n), min(TOKENS, last - first - n * TOKENS));
   if (c.gate == CHANNEL_GATE) decayToEnd(c, c.rows, c.rows, c.total);
-  else storeColumns(c.keys, SCORES_ROW, TOKENS, c.Kp, c.rows, c.rowK, false);
-  if (c.gate == CHANNEL_GATE) scaleColumns(x, c, state, next);
   else if (c.gate != NO_GATE) {
     scaleRows(c.rows, c.rowK, c.decay + 128);
-    const total = v128.load32_splat(c.decay + 124);
-    for (let p: usize = 0; p < c.rowK; p += 16) v128.store(c.total + p, total);
-    scaleColumns(x, c, state, next);
-  } else if (state != next) memory.copy(next, state, x.bytes);
-  product(c.values, 4, c.rowV, c.rows, c.rowK, 16, next, x.pitch, c.Vp, c.Kp, true);
+    shareTotal(c);
+  }
+  writeTurned(x, c, c.values, c.rows, state, next);
 }
 
 /** y [16, K] = x times the decays after each token, and total [K] the product of all. */
@@ -190,12 +215,43 @@ function decayFromStart(c: Additive, x: usize): void {
   }
 }
 
-function scaleColumns(x: Gradients, c: Additive, state: usize, next: usize): void {
-  for (let at: usize = 0; at < x.bytes; at += x.pitch) {
-    for (let p: usize = 0; p < c.rowK; p += 16) {
-      v128.store(next + at + p, f32x4.mul(v128.load(c.total + p), v128.load(state + at + p)));
+/** next [V, K] = state diag(total) + values^T rows; both may be the same. */
+function writeTurned(x: Gradients, c: Additive, values: usize, rows: usize, state: usize, next: usize): void {
+  for (let at: usize = 0; at < c.rowK; at += 32) {
+    for (let v: usize = 0; v < c.rowV; v += 16) {
+      const i = (v >> 2) * x.pitch + at;
+      decayTile(c.total + at, values + v, c.rowV, rows + at, c.rowK, state + i, next + i, x.pitch);
     }
   }
+}
+
+/** Rows v..v+3 of eight columns of a state turned over. */
+// @ts-ignore: decorator
+@inline
+function decayTile(
+  total: usize, value: usize, rowV: usize, key: usize, rowK: usize, s0: usize, n0: usize, row: usize,
+): void {
+  const s1 = s0 + row, s2 = s1 + row, s3 = s2 + row, n1 = n0 + row, n2 = n1 + row, n3 = n2 + row;
+  const t0 = v128.load(total), t1 = v128.load(total, 16);
+  let c00 = f32x4.mul(t0, v128.load(s0)), c01 = f32x4.mul(t1, v128.load(s0, 16));
+  let c10 = f32x4.mul(t0, v128.load(s1)), c11 = f32x4.mul(t1, v128.load(s1, 16));
+  let c20 = f32x4.mul(t0, v128.load(s2)), c21 = f32x4.mul(t1, v128.load(s2, 16));
+  let c30 = f32x4.mul(t0, v128.load(s3)), c31 = f32x4.mul(t1, v128.load(s3, 16));
+  for (let i = 16; i > 0; i--) {
+    const b0 = v128.load(key), b1 = v128.load(key, 16);
+    let x = v128.load32_splat(value);
+    c00 = fma(x, b0, c00); c01 = fma(x, b1, c01);
+    x = v128.load32_splat(value, 4);
+    c10 = fma(x, b0, c10); c11 = fma(x, b1, c11);
+    x = v128.load32_splat(value, 8);
+    c20 = fma(x, b0, c20); c21 = fma(x, b1, c21);
+    x = v128.load32_splat(value, 12);
+    c30 = fma(x, b0, c30); c31 = fma(x, b1, c31);
+    value += rowV;
+    key += rowK;
+  }
+  v128.store(n0, c00); v128.store(n0, c01, 16); v128.store(n1, c10); v128.store(n1, c11, 16);
+  v128.store(n2, c20); v128.store(n2, c21, 16); v128.store(n3, c30); v128.store(n3, c31, 16);
 }
 
 /** Leaves dq, dk and dv of a chunk in dqState, dkState and dValues, and moves R to its start. */
@@ -231,11 +287,8 @@ function chunkGradients(
   }
   if (c.gate == CHANNEL_GATE) channelPairs(x, c);
   else sharedPairs(x, c);
-  if (c.gate != NO_GATE) {
-    if (decays) stateDecays(x, c, state);
-    scaleColumns(x, c, x.R, x.R);
-  }
-  product(x.dOutputs, 4, c.rowV, c.queries, c.rowK, 16, x.R, x.pitch, c.Vp, c.Kp, true);
+  if (decays) stateDecays(x, c, state);
+  writeTurned(x, c, x.dOutputs, c.queries, x.R, x.R);
   if (decays) decayGradients(x, c);
   addUp(x, c, du);
 }

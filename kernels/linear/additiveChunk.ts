@@ -171,20 +171,34 @@ export function storeState(state: usize, pitch: usize, K: i32, V: i32, dst: usiz
 
 /** Loads `rows` <= 16 tokens of a value head; `token` is the first in the order of the recurrence. */
 export function loadChunk(c: Additive, head: i32, token: i32, rows: i32): void {
-  const H = c.H, HV = c.HV, K = c.K, V = c.V;
-  const key = (<usize>token * <usize>(H * K) + <usize>(head / (HV / H) * K)) << 2, pitch = pitchOf(c, H, K);
-  loadRows(c.q + key, pitch, rows, K, c.queries, c.Kp, c.scale);
+  const key = keyAt(c, head, token), pitch = pitchOf(c, c.H, c.K);
+  loadRows(c.q + key, pitch, rows, c.K, c.queries, c.Kp, c.scale);
+  if (c.gate == CHANNEL_GATE) loadRows(c.k + key, pitch, rows, c.K, c.rows, c.Kp, 1);
+  else loadColumns(c.k + key, pitch, rows, c.K, c.keys, SCORES_ROW, c.Kp);
+  loadValues(c, head, token, rows);
+}
+
+/** Only what the state takes up: k as `rows`, v and decays. */
+export function loadWritten(c: Additive, head: i32, token: i32, rows: i32): void {
+  loadRows(c.k + keyAt(c, head, token), pitchOf(c, c.H, c.K), rows, c.K, c.rows, c.Kp, 1);
+  loadValues(c, head, token, rows);
+}
+
+// @ts-ignore: decorator
+@inline
+function keyAt(c: Additive, head: i32, token: i32): usize {
+  return (<usize>token * <usize>(c.H * c.K) + <usize>(head / (c.HV / c.H) * c.K)) << 2;
+}
+
+function loadValues(c: Additive, head: i32, token: i32, rows: i32): void {
+  const HV = c.HV, K = c.K, V = c.V;
   loadRows(c.v + ((<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2), pitchOf(c, HV, V), rows, V, c.values, c.Vp, 1);
   if (c.gate == CHANNEL_GATE) {
-    loadRows(c.k + key, pitch, rows, K, c.rows, c.Kp, 1);
     const gates = c.g + ((<usize>token * <usize>(HV * K) + <usize>(head * K)) << 2);
     loadRows(gates, pitchOf(c, HV, K), rows, K, c.decay, c.Kp, 1);
     const end = c.decay + 16 * c.rowK;
     for (let p = c.decay; p < end; p += 16) v128.store(p, exp(v128.load(p)));
-  } else {
-    loadColumns(c.k + key, pitch, rows, K, c.keys, SCORES_ROW, c.Kp);
-    if (c.gate != NO_GATE) loadTokenDecays(c, head, token, rows);
-  }
+  } else if (c.gate != NO_GATE) loadTokenDecays(c, head, token, rows);
 }
 
 function loadTokenDecays(c: Additive, head: i32, token: i32, rows: i32): void {
@@ -283,6 +297,13 @@ function prepareShared(c: Additive): void {
     v128.store(p, f32x4.mul(a2, v128.load(p, 32)), 32);
     v128.store(p, f32x4.mul(a3, v128.load(p, 48)), 48);
   }
+  shareTotal(c);
+}
+
+/** total [K] of decays that the channels share. */
+// @ts-ignore: decorator
+@inline
+export function shareTotal(c: Additive): void {
   const total = v128.load32_splat(c.decay + 124);
   for (let p: usize = 0; p < c.rowK; p += 16) v128.store(c.total + p, total);
 }

@@ -93,6 +93,9 @@ const STATES_TOGETHER = 2 ** 18;
 /** Above this many bytes of states before every chunk, they are kept for a segment of the sequence at a time. */
 const KEPT_STATES = 16 * 2 ** 20;
 
+/** Value heads of a key head that take turns at a chunk on the way back, at most; each such part is a work item. */
+const HEADS_TOGETHER = 4;
+
 /** The options of a call, checked, as the kernels take them. */
 export function additiveAttrs(
   op: string,
@@ -146,20 +149,32 @@ export function launchBackward(
   gradients: Pointers<AdditiveInput>,
 ): void {
   const { attrs, scratch, workspace, launch } = call;
-  const { H, K, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
+  const { H, HV, K, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
   const chunks = Math.max(1, Math.ceil(longest / 16));
   const kept = chunks * Kp * Vp * 4 <= KEPT_STATES;
   const segment = kept ? chunks : Math.ceil(Math.sqrt(chunks));
-  const states = 1 + segment + Math.ceil(chunks / segment);
-  const bonuses = shape.u ? scratch(4 * sequences * H * K) : 0;
+  const checkpoints = Math.ceil(chunks / segment);
+  const states = 1 + segment + checkpoints;
+  const fitting = Math.floor(KEPT_STATES / (4 * states * Vp * (Kp + 8)));
+  const parts = Math.ceil(HV / H / Math.max(1, Math.min(HEADS_TOGETHER, fitting)));
+  const together = Math.ceil(HV / H / parts);
+  const size = attrs.offsets.at(-1)! * H * K;
+  const partial = (gradient: number | undefined) =>
+    parts === 1 || gradient === undefined ? (gradient ?? 0) : scratch(4 * parts * size);
+  const [dq, dk] = [partial(gradients.q), partial(gradients.k)];
+  const bonuses = shape.u ? scratch(4 * sequences * parts * H * K) : 0;
+  const work = workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, together * states)));
   // biome-ignore format: one argument list per line of the entry point
-  launch('additiveBackward', sequences * H,
+  launch('additiveBackward', sequences * parts * H,
     input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
     input.dOutput!, input.dFinal ?? 0,
-    gradients.q!, gradients.k ?? 0, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
-    heapOffsets(call, attrs.offsets),
-    workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, states))), ...args, segment);
-  if (bonuses) launch('sumRows', Math.ceil((H * K) / 64), bonuses, gradients.u!, sequences, H * K);
+    dq, dk, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
+    heapOffsets(call, attrs.offsets), work, ...args, segment, checkpoints, together, size);
+  const add = (from: number, to: number, rows: number, columns: number) =>
+    launch('sumRows', Math.ceil(columns / 64), from, to, rows, columns);
+  if (parts > 1) add(dq, gradients.q!, parts, size);
+  if (parts > 1 && dk) add(dk, gradients.k!, parts, size);
+  if (bonuses) add(bonuses, gradients.u!, sequences * parts, H * K);
 }
 
 /** An additive recurrence under its own name: the chunked kernels, the float64 reference and the gradient. */
