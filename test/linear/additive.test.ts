@@ -128,6 +128,7 @@ describe.each(Object.entries(rules))('%s', (_, rule) => {
   it.each([
     { B: 2, T: 17, H: 2, G: 2, K: 9, V: 13 },
     { T: 70, G: 3, K: 24, V: 8 },
+    { B: 2, T: 33, H: 2, G: 6, K: 5, V: 12 },
     { T: 70, H: 2, K: 8, V: 40 },
     { T: 1, K: 64, V: 64 },
     { T: 63, K: 1, V: 1 },
@@ -140,6 +141,7 @@ describe.each(Object.entries(rules))('%s', (_, rule) => {
   it('writes nowhere but to its outputs, and reads no scratch it has not written', () => {
     for (const shape of [
       { B: 2, T: 37, H: 2, G: 2, K: 8, V: 16 },
+      { B: 2, T: 20, H: 2, G: 5, K: 8, V: 4 },
       { T: 7, K: 5, V: 3 },
       { T: 300, K: 13, V: 21 },
     ]) {
@@ -271,7 +273,7 @@ describe.each(Object.entries(rules))('%s', (_, rule) => {
 });
 
 it('has the gradients of its reference when states are computed again from checkpoints', () => {
-  const x = inputsOf(rules.gla, { T: 1040, K: 256, V: 256 });
+  const x = inputsOf(rules.gla, { T: 1040, G: 2, K: 256, V: 256 });
   tidy(() => {
     const [actual, expected] = [linnet, reference].map((ops) =>
       gradientsOf({ id: '', inputs: {}, call: () => [], differentiable: ['k', 'gk'] }, x, (t) =>
