@@ -273,7 +273,7 @@ describe.each(Object.entries(rules))('%s', (_, rule) => {
 });
 
 it('has the gradients of its reference when states are computed again from checkpoints', () => {
-  const x = inputsOf(rules.gla, { T: 1040, G: 2, K: 256, V: 256 });
+  const x = inputsOf(rules.gla, { T: 1040, K: 256, V: 256 });
   tidy(() => {
     const [actual, expected] = [linnet, reference].map((ops) =>
       gradientsOf({ id: '', inputs: {}, call: () => [], differentiable: ['k', 'gk'] }, x, (t) =>
