@@ -70,7 +70,7 @@ const op: Op<'x', RopeAttrs> = defineNnOp<'x', RopeAttrs>({
   name: NAME,
   outputs: ({ x }) => [x!],
   kernel: (call) => {
-    const { input, shape, output, attrs, scratch, launch } = call;
+    const { input, shape, output, attrs, scratch, workspace, launch } = call;
     const [B, T, H, D] = shape.x!;
     const { positions, frequencies, interleaved, attentionScaling, inverse } = attrs;
     const [coarse, fine] = [new AngleTable(), new AngleTable()];
@@ -82,7 +82,7 @@ const op: Op<'x', RopeAttrs> = defineNnOp<'x', RopeAttrs>({
     });
     const rows = scratch(8 * B * T);
     const tables = [coarse.write(call, frequencies), fine.write(call, frequencies)] as const;
-    const angles = scratch(16 * frequencies.length);
+    const angles = workspace(16 * frequencies.length);
     const heapRows = new Int32Array(call.buffer(), rows, 2 * B * T);
     for (let at = 0; at < heapRows.length; at += split.length) heapRows.set(split, at);
     const direction = inverse ? -1 : 1;
