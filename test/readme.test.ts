@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
+import { tableOf } from '../bench/report';
 import { catalog } from '../src/catalog';
 
-const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
+const readme = read('README.md');
 
 it('the README lists every op', () => {
   const rows = readme.replace(/ +/g, ' ');
@@ -26,4 +28,13 @@ it('the example of the README runs and agrees with the reference', async () => {
   const scope = { randomNormal: tfjs.randomNormal, ...linnet, reference };
   const run = new AsyncFunction(`{ randomNormal, ready, scaledDotProductAttention, reference }`, body);
   expect(await run(scope)).toEqual([[1, 128, 8, 64], true]);
+});
+
+it('numbers of speed are those of the committed results', () => {
+  const table = tableOf(JSON.parse(read('bench/results/node20.json')));
+  expect(read('docs/bench.md')).toContain(table);
+  const [, section] = /## Speed\n([\s\S]*?)\n## /.exec(readme)!;
+  const rows = section.split('\n').filter((line) => line.startsWith('|'));
+  expect(rows.length).toBeGreaterThan(10);
+  for (const row of rows) expect(table.split('\n')).toContain(row);
 });
