@@ -19,9 +19,13 @@ export default defineConfig({
         test: {
           name: 'ops',
           include: [`test/**/*.${kind}.ts`],
-          exclude: ['test/threads/**', 'test/relaxed/**'],
+          exclude: ['test/threads/**', 'test/relaxed/**', 'test/package/**'],
           setupFiles: ['test/setup.ts'],
         },
+      },
+      {
+        extends: true,
+        test: { name: 'package', include: [`test/package/**/*.${kind}.ts`], testTimeout: 300_000 },
       },
       own('threads'),
       own('relaxed'),

@@ -1,3 +1,5 @@
+import { nodeModule } from '../runtime/node';
+
 /** A file that is read in parts. */
 export interface ByteSource {
   readonly name: string;
@@ -44,8 +46,8 @@ class NodeFile implements ByteSource {
     this.name = String(path);
   }
   private open() {
-    this.handle ??= import(/* webpackIgnore: true */ /* @vite-ignore */ 'node:fs/promises').then(({ open }) =>
-      open(this.path),
+    this.handle ??= (nodeModule('fs/promises') as Promise<typeof import('node:fs/promises')>).then(
+      ({ open }) => open(this.path),
     );
     return this.handle;
   }

@@ -1,5 +1,5 @@
 import { registerBackend, removeBackend } from '@tensorflow/tfjs-core';
-import { nodeModule } from './threads';
+import { nodeModule } from './node';
 
 const PACKAGE = '@tensorflow/tfjs-backend-wasm';
 const FACTORY = 'tfjs-backend-wasm-threaded-simd';

@@ -9,8 +9,9 @@ import {
   state,
   supportsRelaxedSimd,
 } from './modules';
+import { isNode, nodeModule } from './node';
 import { registerSharedBackend } from './nodeBackend';
-import { isNode, nodeModule, ThreadPool } from './threads';
+import { ThreadPool } from './threads';
 
 const TFJS = '4.22';
 

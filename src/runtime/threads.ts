@@ -1,3 +1,4 @@
+import { isNode, nodeModule } from './node';
 import { CONTROL_BYTES, controlBlock, SLOT, WORKER_SOURCE } from './worker';
 
 /** A thread of Node or of a browser, as far as the pool needs to know. */
@@ -20,11 +21,6 @@ const RANGES_PER_THREAD = 8;
 const SPINS = 2000;
 /** A call whose workers show no progress for this long is given up. */
 const STALLED_MS = 30_000;
-
-export const isNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
-/** Hidden from bundlers, which would look for the module. */
-export const nodeModule = (name: string) =>
-  import(/* @vite-ignore */ /* webpackIgnore: true */ `node:${name}`);
 
 async function startThread(data: StartData): Promise<Thread> {
   if (isNode) {

@@ -1,0 +1,5 @@
+export const isNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
+
+/** Imports a module of Node, hidden from bundlers, which would look for it. */
+export const nodeModule = (name: string) =>
+  import(/* @vite-ignore */ /* webpackIgnore: true */ `node:${name}`);
