@@ -18,20 +18,6 @@ it('the README says each thing once', () => {
   expect(headings).toEqual([...new Set(headings)]);
 });
 
-it('the example of the README runs and agrees with the reference', async () => {
-  const [, source] = /## Example\n\n```ts\n([\s\S]*?)```/.exec(readme)!;
-  const [tfjs, linnet, reference] = await Promise.all([
-    import('@tensorflow/tfjs-core'),
-    import('../src/index'),
-    import('../src/reference'),
-  ]);
-  const body = source.replace(/^import .*$/gm, '').replace(/console\.log\((.*)\);/, 'return [$1];');
-  const AsyncFunction = (async () => {}).constructor as FunctionConstructor;
-  const scope = { randomNormal: tfjs.randomNormal, ...linnet, reference };
-  const run = new AsyncFunction(`{ randomNormal, ready, scaledDotProductAttention, reference }`, body);
-  expect(await run(scope)).toEqual([[1, 128, 8, 64], true]);
-});
-
 it('numbers of speed are those of the committed results', () => {
   const table = narrow(tableOf(JSON.parse(read('bench/results/node20.json'))));
   expect(narrow(read('docs/bench.md'))).toContain(table);

@@ -24,6 +24,18 @@ const NAME = 'forgettingAttention';
  * @returns `[B, Tq, Hq, Dv]`, or `{ output, lse }` with `returnLse: true`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Lin et al., "Forgetting Transformer: Softmax Attention with a Forget Gate" (2025), equation 8
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { forgettingAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const g = randomUniform([1, 128, 4], -0.1, 0);
+ * const output = forgettingAttention(q, k, v, g); // [1, 128, 4, 32]
+ * ```
  */
 export function forgettingAttention(
   q: Tensor,

@@ -212,6 +212,19 @@ const backward = defineAttentionOp<LatentBackwardInput, LatentAttrs>({
  * @returns `[B, Tq, H, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see DeepSeek-AI, "DeepSeek-V2", section 2.1 and equations 9 to 19
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { multiHeadLatentAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const qNope = randomNormal([1, 128, 4, 32]);
+ * const qRope = randomNormal([1, 128, 4, 16]);
+ * const latent = randomNormal([1, 128, 64]);
+ * const kRope = randomNormal([1, 128, 16]);
+ * const kvUp = randomNormal([4, 64, 64]);
+ * const output = multiHeadLatentAttention(qNope, qRope, latent, kRope, kvUp, { isCausal: true }); // [1, 128, 4, 32]
+ * ```
  */
 export function multiHeadLatentAttention(
   qNope: Tensor,

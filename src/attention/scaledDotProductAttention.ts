@@ -158,6 +158,17 @@ export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, op
  * @returns `[B, Tq, Hq, Dv]`, or `{ output, lse }` with `returnLse: true`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", algorithms 1 and 2
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, scaledDotProductAttention } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const output = scaledDotProductAttention(q, k, v, { isCausal: true, window: 64 }); // [1, 128, 4, 32]
+ * ```
  */
 export function scaledDotProductAttention(
   q: Tensor,

@@ -93,6 +93,18 @@ const backward = defineLinearOp<'y' | 'g' | 'dy' | 'dg', Attrs>({
  * @returns `[B, T, H, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Peng et al., "ABC: Attention with Bounded-memory Control", section 3
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { abc, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 4, 16]);
+ * const k = randomNormal([1, 64, 4, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const s = randomNormal([1, 64, 4, 8]);
+ * const output = abc(q, k, v, s); // [1, 64, 4, 32]
+ * ```
  */
 export function abc(q: Tensor, k: Tensor, v: Tensor, s: Tensor, options: AbcOptions = {}): Tensor {
   const sizes = checkShapes(NAME, [

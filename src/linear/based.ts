@@ -21,6 +21,17 @@ export type BasedOptions = Omit<LinearAttentionOptions, 'featureMap' | 'isCausal
  * @returns `[B, T, HV, V]`; states and the other options are those of `linearAttention`, K being the number of features
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Arora et al., "Simple linear attention language models balance the recall-throughput tradeoff", section 3
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { based, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const output = based(q, k, v); // [1, 64, 4, 32]
+ * ```
  */
 export function based(
   q: Tensor,

@@ -24,6 +24,21 @@ const op = defineDelta('comba');
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Hu et al., "Comba: Improving Bilinear RNNs with Closed-loop Control"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { comba, l2Norm, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = l2Norm(randomNormal([1, 64, 2, 16]));
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const p = l2Norm(randomNormal([1, 64, 2, 16]));
+ * const g = randomUniform([1, 64, 4], -0.1, 0);
+ * const beta = randomUniform([1, 64, 4]);
+ * const { output, finalState } = comba(q, k, v, p, g, beta, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function comba(
   q: Tensor,

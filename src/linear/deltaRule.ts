@@ -23,6 +23,19 @@ const op = defineDelta('deltaRule');
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Schlag, Irie and Schmidhuber, "Linear Transformers Are Secretly Fast Weight Programmers"; Yang et al.,
  * "Parallelizing Linear Transformers with the Delta Rule over Sequence Length"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { deltaRule, l2Norm, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = l2Norm(randomNormal([1, 64, 2, 16]));
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const beta = randomUniform([1, 64, 4]);
+ * const { output, finalState } = deltaRule(q, k, v, beta, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function deltaRule(
   q: Tensor,

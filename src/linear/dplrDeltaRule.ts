@@ -22,6 +22,20 @@ const op = defineDelta('dplrDeltaRule');
  * @returns `[B, T, H, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Peng et al., "RWKV-7 Goose with Expressive Dynamic State Evolution", section 3
+ * @example
+ * ```ts
+ * import { neg, randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { dplrDeltaRule, l2Norm, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 4, 16]);
+ * const k = randomNormal([1, 64, 4, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const a = l2Norm(randomNormal([1, 64, 4, 16]));
+ * const g = randomUniform([1, 64, 4, 16], -0.1, 0);
+ * const b = neg(a);
+ * const output = dplrDeltaRule(q, k, v, a, b, g); // [1, 64, 4, 32]
+ * ```
  */
 export function dplrDeltaRule(
   q: Tensor,

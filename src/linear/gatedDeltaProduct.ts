@@ -30,6 +30,19 @@ export interface GatedDeltaProductOptions extends DeltaRuleOptions {
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Siems et al., "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { gatedDeltaProduct, l2Norm, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = l2Norm(randomNormal([1, 128, 2, 16]));
+ * const v = randomNormal([1, 128, 4, 32]);
+ * const g = randomUniform([1, 64, 4], -0.1, 0);
+ * const beta = randomUniform([1, 128, 4]);
+ * const output = gatedDeltaProduct(q, k, v, g, beta, { numHouseholder: 2 }); // [1, 64, 4, 32]
+ * ```
  */
 export function gatedDeltaProduct(
   q: Tensor,

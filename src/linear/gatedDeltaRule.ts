@@ -23,6 +23,20 @@ const op = defineDelta('gatedDeltaRule');
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Yang, Kautz and Hatamizadeh, "Gated Delta Networks: Improving Mamba2 with Delta Rule"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { gatedDeltaRule, l2Norm, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = l2Norm(randomNormal([1, 64, 2, 16]));
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const g = randomUniform([1, 64, 4], -0.1, 0);
+ * const beta = randomUniform([1, 64, 4]);
+ * const { output, finalState } = gatedDeltaRule(q, k, v, g, beta, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function gatedDeltaRule(
   q: Tensor,

@@ -134,6 +134,19 @@ const backward = defineLinearOp<OjaInput | 'dOutput' | 'dFinal', OjaAttrs>({
  * @returns `[B, T, H, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Oja, "Simplified neuron model as a principal component analyzer"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { gatedOjaRule, l2Norm, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 4, 16]);
+ * const k = randomNormal([1, 64, 4, 16]);
+ * const v = l2Norm(randomNormal([1, 64, 4, 32]));
+ * const gv = randomUniform([1, 64, 4, 32], -0.1, 0);
+ * const beta = randomUniform([1, 64, 4]);
+ * const output = gatedOjaRule(q, k, v, gv, beta); // [1, 64, 4, 32]
+ * ```
  */
 export function gatedOjaRule(
   q: Tensor,

@@ -21,6 +21,19 @@ const { op } = defineAdditive('gla');
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training", equation 3
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { gla, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const g = randomUniform([1, 64, 4, 16], -0.1, 0);
+ * const { output, finalState } = gla(q, k, v, g, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function gla(
   q: Tensor,

@@ -121,6 +121,19 @@ const values = defineAdditive('gsaValues').op;
  * @returns `[B, T, H, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Zhang et al., "Gated Slot Attention for Efficient Linear-Time Sequence Modeling", equations 8 to 10
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { gsa, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 4, 16]);
+ * const k = randomNormal([1, 64, 4, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const s = randomUniform([1, 64, 4, 8]);
+ * const g = randomUniform([1, 64, 4, 8], -0.1, 0);
+ * const output = gsa(q, k, v, s, g); // [1, 64, 4, 32]
+ * ```
  */
 export function gsa(
   q: Tensor,

@@ -75,6 +75,17 @@ const backward = defineLinearOp<HgrnInput | 'h' | 'dh' | 'dFinal', HgrnAttrs>({
  * @returns `[B, T, D]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Qin, Yang and Zhong, "Hierarchically Gated Recurrent Neural Network for Sequence Modeling", equation 3
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { hgrn, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 128]);
+ * const g = randomUniform([1, 64, 128], -0.1, 0);
+ * const { output, finalState } = hgrn(x, g, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 128] [1, 128]
+ * ```
  */
 export function hgrn(x: Tensor, g: Tensor, options: HgrnOptions & { outputFinalState: true }): Recurrent;
 export function hgrn(x: Tensor, g: Tensor, options?: HgrnOptions): Tensor;

@@ -21,6 +21,19 @@ const op = defineDelta('iplrDeltaRule');
  * @returns `[B, T, H, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Yang et al., "Parallelizing Linear Transformers with the Delta Rule over Sequence Length"
+ * @example
+ * ```ts
+ * import { neg, randomNormal } from '@tensorflow/tfjs-core';
+ * import { iplrDeltaRule, l2Norm, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 4, 16]);
+ * const k = randomNormal([1, 64, 4, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const a = l2Norm(randomNormal([1, 64, 4, 16]));
+ * const b = neg(a);
+ * const output = iplrDeltaRule(q, k, v, a, b); // [1, 64, 4, 32]
+ * ```
  */
 export function iplrDeltaRule(
   q: Tensor,

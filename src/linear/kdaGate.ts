@@ -53,6 +53,17 @@ function sizesOf([B, T, H, K]: Shape) {
  * @returns `[B, T, H, K]`, the natural logarithm of the decay
  * @throws TypeError, RangeError for a wrong dtype, shape or bound
  * @see Kimi Team, "Kimi Linear: An Expressive, Efficient Attention Architecture"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { kdaGate, ready } from 'linnet';
+ *
+ * await ready();
+ * const g = randomNormal([1, 64, 4, 16]);
+ * const aLog = randomNormal([4]);
+ * const dtBias = randomNormal([64]);
+ * const logDecay = kdaGate(g, aLog, dtBias); // [1, 64, 4, 16]
+ * ```
  */
 export function kdaGate(g: Tensor, aLog: Tensor, dtBias?: Tensor, options: KdaGateOptions = {}): Tensor {
   const { lowerBound } = options;

@@ -30,6 +30,17 @@ const { op } = defineAdditive('lightningAttention');
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Qin et al., "Various Lengths, Constant Speed: Efficient Language Modeling with Lightning Attention", section 3
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { lightningAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const output = lightningAttention(q, k, v, { layerIdx: 3, numLayers: 12 }); // [1, 64, 4, 32]
+ * ```
  */
 export function lightningAttention(
   q: Tensor,

@@ -49,6 +49,17 @@ const { op } = defineAdditive('linearAttention');
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or a state where there is none
  * @see Katharopoulos et al., "Transformers are RNNs: Fast Autoregressive Transformers with Linear Attention", equations 4 to 12
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { linearAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const output = linearAttention(q, k, v, { featureMap: 'elu', normalize: true }); // [1, 64, 4, 32]
+ * ```
  */
 export function linearAttention(
   q: Tensor,

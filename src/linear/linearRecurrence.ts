@@ -58,6 +58,19 @@ function need<T>(value: T | undefined, name: string, why: string): T {
  * @returns `[B, T, HV, V]`
  * @throws TypeError for an input that is missing or has no place in the combination; what the named op throws
  * @see Yang et al., "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", table 4
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { l2Norm, linearRecurrence, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = l2Norm(randomNormal([1, 64, 2, 16]));
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const g = randomUniform([1, 64, 4], -0.1, 0);
+ * const beta = randomUniform([1, 64, 4]);
+ * const output = linearRecurrence(q, k, v, { update: 'delta', g, beta }); // [1, 64, 4, 32]
+ * ```
  */
 export function linearRecurrence(
   q: Tensor,

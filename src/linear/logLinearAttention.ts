@@ -76,6 +76,19 @@ const op = defineTaped<LogLinearInput, LogLinearAttrs>({
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or too few levels
  * @see Guo et al., "Log-Linear Attention"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { logLinearAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const g = randomUniform([1, 64, 4], -0.1, 0);
+ * const levelScales = randomUniform([1, 64, 4, 7]);
+ * const output = logLinearAttention(q, k, v, g, levelScales); // [1, 64, 4, 32]
+ * ```
  */
 export function logLinearAttention(
   q: Tensor,

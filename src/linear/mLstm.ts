@@ -107,6 +107,20 @@ const op = defineTaped<MLstmInput, MLstmAttrs>({
  * @returns `[B, T, H, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Beck et al., "xLSTM: Extended Long Short-Term Memory", section 2.3
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { mLstm, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 4, 16]);
+ * const k = randomNormal([1, 64, 4, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const i = randomNormal([1, 64, 4]);
+ * const f = randomNormal([1, 64, 4]);
+ * const { output, finalState } = mLstm(q, k, v, i, f, { outputFinalState: true });
+ * console.log(output.shape, finalState.c.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function mLstm(
   q: Tensor,

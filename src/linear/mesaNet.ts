@@ -113,6 +113,20 @@ const op = defineTaped<MesaNetInput, MesaNetAttrs>({
  * @returns `[B, T, H, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or a maxCgIteration that is no positive integer
  * @see von Oswald et al., "MesaNet: Sequence Modeling by Locally Optimal Test-Time Training"
+ * @example
+ * ```ts
+ * import { ones, randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { l2Norm, mesaNet, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 4, 16]);
+ * const k = l2Norm(randomNormal([1, 64, 4, 16]));
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const g = randomUniform([1, 64, 4], -0.1, 0);
+ * const beta = randomUniform([1, 64, 4]);
+ * const lamb = ones([4, 16]);
+ * const output = mesaNet(q, k, v, g, beta, lamb); // [1, 64, 4, 32]
+ * ```
  */
 export function mesaNet(
   q: Tensor,

@@ -82,6 +82,19 @@ const op = defineTaped<PathInput, PathAttrs>({
  * @returns `[B, T, HQ, V]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Yang et al., "PaTH Attention: Position Encoding via Accumulating Householder Transformations" (2025)
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { l2Norm, pathAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 4, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 2, 32]);
+ * const w = l2Norm(randomNormal([1, 64, 2, 16]));
+ * const beta = randomUniform([1, 64, 2]);
+ * const output = pathAttention(q, k, v, w, beta); // [1, 64, 4, 32]
+ * ```
  */
 export function pathAttention(
   q: Tensor,

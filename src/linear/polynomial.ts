@@ -141,6 +141,15 @@ export interface TaylorFeaturesOptions {
  * @returns `[..., F]`
  * @throws TypeError, RangeError for a wrong dtype or order
  * @see Arora et al., "Simple linear attention language models balance the recall-throughput tradeoff", section 3
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, taylorFeatures } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 2, 16]);
+ * const features = taylorFeatures(x, { order: 2 }); // [1, 64, 2, 153]
+ * ```
  */
 export function taylorFeatures(x: Tensor, options: TaylorFeaturesOptions = {}): Tensor {
   checkRows('taylorFeatures', x);
@@ -152,7 +161,26 @@ export function taylorFeatures(x: Tensor, options: TaylorFeaturesOptions = {}): 
   return op.run({ x }, { ...tables, features: tables.parent.length })[0];
 }
 
-/** Features whose inner products are `(x.y)^degree`. */
+/**
+ * Features whose inner products are a power, `phi(x).phi(y) = (x.y)^degree`. Equal monomials are one feature, so there are
+ * `(D + degree - 1)! / ((D - 1)! degree!)` of them.
+ *
+ * @param x `[..., D]`
+ * @param degree a positive integer
+ * @returns `[..., F]`
+ * @throws TypeError, RangeError for a wrong dtype or degree
+ * @see Aksenov et al., "Linear Transformers with Learnable Kernel Functions are Better In-Context Models", section 4, whose
+ * features are those of degree 2
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { powerFeatures, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 2, 16]);
+ * const features = powerFeatures(x, 2); // [1, 64, 2, 136]
+ * ```
+ */
 export function powerFeatures(x: Tensor, degree: number): Tensor {
   checkRows('powerFeatures', x);
   checkDegree('powerFeatures', 'degree', degree);

@@ -71,6 +71,16 @@ export interface PerformerFeaturesOptions {
  * @returns `[..., m]`
  * @throws TypeError, RangeError for a wrong dtype, shape or scale
  * @see Choromanski et al., "Rethinking Attention with Performers", lemma 1
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { performerFeatures, randomProjection, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 2, 16]);
+ * const projection = randomProjection(64, 16, { heads: 2, seed: 1 });
+ * const features = performerFeatures(x, projection); // [1, 64, 2, 64]
+ * ```
  */
 export function performerFeatures(
   x: Tensor,
@@ -95,6 +105,16 @@ export function performerFeatures(
  * @returns `[..., 2 m]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Zhang et al., "The Hedgehog & the Porcupine: Expressive Linear Attentions with Softmax Mimicry", section 4
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { hedgehogFeatures, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 2, 16]);
+ * const weight = randomNormal([2, 16, 16]);
+ * const features = hedgehogFeatures(x, weight); // [1, 64, 2, 32]
+ * ```
  */
 export function hedgehogFeatures(x: Tensor, weight: Tensor): Tensor {
   return run('hedgehogFeatures', x, ['weight', weight], { kind: 'hedgehog', scale: 1 });

@@ -21,6 +21,17 @@ export type RebasedOptions = Omit<LinearAttentionOptions, 'featureMap' | 'isCaus
  * @returns `[B, T, HV, V]`; states and the other options are those of `linearAttention`, K being the number of features
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Aksenov et al., "Linear Transformers with Learnable Kernel Functions are Better In-Context Models", section 4
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, rebased } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const output = rebased(q, k, v); // [1, 64, 4, 32]
+ * ```
  */
 export function rebased(
   q: Tensor,

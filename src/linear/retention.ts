@@ -21,6 +21,18 @@ const { op } = defineAdditive('retention');
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Sun et al., "Retentive Network: A Successor to Transformer for Large Language Models", equations 6 and 8
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, retention } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const { output, finalState } = retention(q, k, v, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function retention(
   q: Tensor,

@@ -71,6 +71,18 @@ const backward = defineLinearOp<Rwkv4Input | 'dOutput' | 'dFinal', Rwkv4Attrs>({
  * @returns `[B, T, C]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Peng et al., "RWKV: Reinventing RNNs for the Transformer Era", equation 16 and appendix D
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, rwkv4 } from 'linnet';
+ *
+ * await ready();
+ * const w = randomNormal([128]);
+ * const u = randomNormal([128]);
+ * const k = randomNormal([1, 64, 128]);
+ * const v = randomNormal([1, 64, 128]);
+ * const output = rwkv4(w, u, k, v); // [1, 64, 128]
+ * ```
  */
 export function rwkv4(
   w: Tensor,

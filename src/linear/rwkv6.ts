@@ -22,6 +22,20 @@ const { op } = defineAdditive('rwkv6');
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Peng et al., "Eagle and Finch: RWKV with Matrix-Valued States and Dynamic Recurrence", section 4
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { ready, rwkv6 } from 'linnet';
+ *
+ * await ready();
+ * const r = randomNormal([1, 64, 4, 16]);
+ * const k = randomNormal([1, 64, 4, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const w = randomUniform([1, 64, 4, 16], -0.1, 0);
+ * const u = randomNormal([4, 16]);
+ * const { output, finalState } = rwkv6(r, k, v, w, u, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function rwkv6(
   r: Tensor,

@@ -24,6 +24,21 @@ const op = defineDelta('rwkv7');
  * @returns `[B, T, H, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Peng et al., "RWKV-7 Goose with Expressive Dynamic State Evolution", equation 17
+ * @example
+ * ```ts
+ * import { mul, neg, randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { l2Norm, ready, rwkv7 } from 'linnet';
+ *
+ * await ready();
+ * const r = randomNormal([1, 64, 4, 16]);
+ * const w = randomUniform([1, 64, 4, 16], -0.1, 0);
+ * const k = randomNormal([1, 64, 4, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const kk = l2Norm(randomNormal([1, 64, 4, 16]));
+ * const eta = randomUniform([1, 64, 4, 16]);
+ * const { output, finalState } = rwkv7(r, w, k, v, neg(kk), mul(kk, eta), { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function rwkv7(
   r: Tensor,

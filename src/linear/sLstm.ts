@@ -71,6 +71,17 @@ const op = defineTaped<SLstmInput, SLstmAttrs>({
  * @returns h, `[B, T, H, D]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Beck et al., "xLSTM: Extended Long Short-Term Memory", section 2.2
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, sLstm } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 4, 2, 16]);
+ * const r = randomNormal([4, 2, 16, 16], 0, 0.1);
+ * const { output, finalState } = sLstm(x, r, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 2, 16] [1, 4, 2, 16]
+ * ```
  */
 export function sLstm(x: Tensor, r: Tensor, options: SLstmOptions & { outputFinalState: true }): Recurrent;
 export function sLstm(x: Tensor, r: Tensor, options?: SLstmOptions): Tensor;

@@ -21,6 +21,19 @@ const { op } = defineAdditive('simpleGla');
  * @returns `[B, T, HV, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Dao and Gu, "Transformers are SSMs", section 5; Peng et al., "Random Feature Attention", section 3.2
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { ready, simpleGla } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = randomNormal([1, 64, 2, 16]);
+ * const v = randomNormal([1, 64, 4, 32]);
+ * const g = randomUniform([1, 64, 4], -0.1, 0);
+ * const { output, finalState } = simpleGla(q, k, v, g, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 32] [1, 4, 16, 32]
+ * ```
  */
 export function simpleGla(
   q: Tensor,

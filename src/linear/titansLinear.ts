@@ -122,6 +122,22 @@ const op = defineTaped<TitansInput, TitansAttrs>({
  * @returns `[B, T, H, D]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or a chunkSize that is no positive integer
  * @see Behrouz et al., "Titans: Learning to Memorize at Test Time"
+ * @example
+ * ```ts
+ * import { fill, ones, randomNormal, zeros } from '@tensorflow/tfjs-core';
+ * import { l2Norm, ready, titansLinear } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = l2Norm(randomNormal([1, 64, 2, 16]));
+ * const v = randomNormal([1, 64, 2, 16]);
+ * const w = ones([2, 16]);
+ * const b = zeros([2, 16]);
+ * const theta = fill([1, 64, 2, 1], 0.1);
+ * const alpha = fill([1, 64, 2, 1], 0.01);
+ * const eta = fill([1, 64, 2, 1], 0.5);
+ * const output = titansLinear(q, k, v, w, b, theta, alpha, eta, { eps: 0.1 }); // [1, 64, 2, 16]
+ * ```
  */
 export function titansLinear(
   q: Tensor,

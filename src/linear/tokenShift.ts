@@ -63,6 +63,16 @@ const op: Op<'x' | 'cache', TokenShiftAttrs> = defineLinearOp<'x' | 'cache', Tok
  * @returns `[B, T, D]`, or `{ output, cache }` with `outputCache: true`, whose cache a later call continues from
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Peng et al., "RWKV: Reinventing RNNs for the Transformer Era", section 3.1
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, tokenShift } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 128]);
+ * const { output, cache } = tokenShift(x, { outputCache: true });
+ * console.log(output.shape, cache.shape); // [1, 64, 128] [1, 128]
+ * ```
  */
 export function tokenShift(x: Tensor, options: TokenShiftOptions & { outputCache: true }): TokenShiftResult;
 export function tokenShift(x: Tensor, options?: TokenShiftOptions): Tensor;

@@ -112,6 +112,20 @@ const op = defineTaped<TttInput, TttAttrs>({
  * @returns `[B, T, H, D]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or a chunkSize that is no positive integer
  * @see Sun et al., "Learning to (Learn at Test Time): RNNs with Expressive Hidden States"
+ * @example
+ * ```ts
+ * import { fill, ones, randomNormal, zeros } from '@tensorflow/tfjs-core';
+ * import { l2Norm, ready, tttLinear } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const k = l2Norm(randomNormal([1, 64, 2, 16]));
+ * const v = randomNormal([1, 64, 2, 16]);
+ * const w = ones([2, 16]);
+ * const b = zeros([2, 16]);
+ * const eta = fill([1, 64, 2, 1], 0.1);
+ * const output = tttLinear(q, k, v, w, b, eta); // [1, 64, 2, 16]
+ * ```
  */
 export function tttLinear(
   q: Tensor,

@@ -14,6 +14,15 @@ import { weightsOfChosen } from './routingWeights';
  * @returns weights `[..., 1]` and indices `[..., 1]` int32
  * @throws TypeError, RangeError for a wrong dtype or shape, or a logit that is no finite number
  * @see Lewis et al., "BASE Layers: Simplifying Training of Large, Sparse Models"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { baseRouting, ready } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 8]);
+ * const { weights, indices } = baseRouting(logits); // weights [64, 1], indices [64, 1]
+ * ```
  */
 export function baseRouting(logits: Tensor): Routing {
   const axes = leadingAxes(logits);

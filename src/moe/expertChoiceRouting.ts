@@ -56,6 +56,15 @@ const backward = defineMoeOp<'logits' | 'tokens' | 'dweights', Attrs>({
  * @returns weights `[E, C]` and tokens `[E, C]` int32, numbered through the whole batch
  * @throws TypeError, RangeError for a wrong dtype or shape, or a capacity beyond the number of tokens
  * @see Zhou et al., "Mixture-of-Experts with Expert Choice Routing"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { expertChoiceRouting, ready } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 8]);
+ * const { weights, tokens } = expertChoiceRouting(logits, { capacity: 16 }); // weights [8, 16], tokens [8, 16]
+ * ```
  */
 export function expertChoiceRouting(logits: Tensor, options: { capacity: number }): ExpertChoice {
   const { capacity } = options;

@@ -138,6 +138,16 @@ function checkedSizes(
  * @returns `[S, F]`
  * @throws TypeError, RangeError for a wrong dtype, shape or sizes that do not add up
  * @see Gale et al., "MegaBlocks: Efficient Sparse Training with Mixture-of-Experts"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { groupedMatMul, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([64, 32]);
+ * const weights = randomNormal([4, 32, 16]);
+ * const y = groupedMatMul(x, weights, [10, 0, 50, 4]); // [64, 16]
+ * ```
  */
 export function groupedMatMul(
   x: Tensor,

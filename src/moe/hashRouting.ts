@@ -25,6 +25,15 @@ function mix(x: number): number {
  * @returns weights `[..., topK]`, all `1 / topK`, and indices `[..., topK]` int32
  * @throws TypeError, RangeError for a wrong dtype or more experts per token than there are
  * @see Roller et al., "Hash Layers For Large Sparse Models"
+ * @example
+ * ```ts
+ * import { tensor } from '@tensorflow/tfjs-core';
+ * import { hashRouting, ready } from 'linnet';
+ *
+ * await ready();
+ * const tokenIds = tensor([7, 7, 12], [3], 'int32');
+ * const { indices } = hashRouting(tokenIds, { numExperts: 64 }); // indices [3, 1]
+ * ```
  */
 export function hashRouting(tokenIds: Tensor, options: HashRoutingOptions): Routing {
   const { numExperts, topK = 1, seed = 0 } = options;

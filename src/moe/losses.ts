@@ -154,6 +154,16 @@ const countIn = (counted: readonly boolean[]) => counted.reduce((n, counts) => n
  * @returns a scalar
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no expert
  * @see Fedus et al., "Switch Transformers", equation 4
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { loadBalancingLoss, ready, topkRouting } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 8]);
+ * const { indices } = topkRouting(logits, { topK: 2 });
+ * const loss = loadBalancingLoss(logits, indices); // []
+ * ```
  */
 export function loadBalancingLoss(
   logits: Tensor,
@@ -190,6 +200,16 @@ export function loadBalancingLoss(
  * @returns a scalar
  * @throws TypeError, RangeError for a wrong dtype or shape, or a count of tokens that is not positive
  * @see Qiu et al., "Demons in the Detail: On Implementing Load Balancing Loss for Training Specialized Mixture-of-Expert Models"
+ * @example
+ * ```ts
+ * import { randomNormal, tensor } from '@tensorflow/tfjs-core';
+ * import { globalBatchBalanceLoss, ready } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 4]);
+ * const counts = tensor([120, 130, 126, 136], [4], 'int32');
+ * const loss = globalBatchBalanceLoss(logits, counts, 256); // []
+ * ```
  */
 export function globalBatchBalanceLoss(
   logits: Tensor,
@@ -215,6 +235,15 @@ export function globalBatchBalanceLoss(
  * @returns a scalar
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Zoph et al., "ST-MoE: Designing Stable and Transferable Sparse Expert Models", equation 5
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, routerZLoss } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 8]);
+ * const loss = routerZLoss(logits); // []
+ * ```
  */
 export function routerZLoss(logits: Tensor, options: RouterLossOptions = {}): Tensor {
   const { counted } = checkedRows('routerZLoss', logits, options.mask);

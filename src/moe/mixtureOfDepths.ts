@@ -16,6 +16,18 @@ export type TokenBlock = (tokens: Tensor, positions: Tensor) => Tensor;
  * @returns `[B, T, D]`
  * @throws TypeError, RangeError for a wrong dtype or shape, also of what `block` returns, or a capacity beyond T
  * @see Raposo et al., "Mixture-of-Depths: Dynamically allocating compute in transformer-based language models"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform, type Tensor } from '@tensorflow/tfjs-core';
+ * import { mixtureOfDepths, ready, routerLogits } from 'linnet';
+ *
+ * await ready();
+ * const hidden = randomNormal([1, 64, 32]);
+ * const weights = randomUniform([1, 64]);
+ * const weight = randomNormal([32, 32]);
+ * const block = (x: Tensor) => routerLogits(x, weight);
+ * const y = mixtureOfDepths(hidden, weights, block, { capacity: 16 }); // [1, 64, 32]
+ * ```
  */
 export function mixtureOfDepths(
   hidden: Tensor,

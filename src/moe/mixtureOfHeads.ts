@@ -18,6 +18,16 @@ export interface MixtureOfHeadsOptions {
  * @returns `[..., H, D]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no head
  * @see Jin et al., "MoH: Multi-Head Attention as Mixture-of-Head Attention", equations 5 to 7
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { mixtureOfHeads, ready, topkRouting } from 'linnet';
+ *
+ * await ready();
+ * const heads = randomNormal([1, 64, 8, 16]);
+ * const logits = randomNormal([1, 64, 8]);
+ * const output = mixtureOfHeads(heads, topkRouting(logits, { topK: 4 })); // [1, 64, 8, 16]
+ * ```
  */
 export function mixtureOfHeads(heads: Tensor, routing: Routing, options: MixtureOfHeadsOptions = {}): Tensor {
   const { weights, indices } = routing;

@@ -14,6 +14,20 @@ import { moeMlp, type Routing } from './moeMlp';
  * @returns `[..., M]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no expert
  * @see Zadouri et al., "Pushing Mixture of Experts to the Limit: Extremely Parameter Efficient MoE for Instruction Tuning"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { moLora, ready, topkRouting } from 'linnet';
+ *
+ * await ready();
+ * const hidden = randomNormal([64, 32]);
+ * const logits = randomNormal([64, 4]);
+ * const a = randomNormal([4, 8, 32]);
+ * const b = randomNormal([4, 48, 8]);
+ * const frozen = randomNormal([64, 48]);
+ * const routing = topkRouting(logits, { topK: 2, routedScalingFactor: 16 / 8 });
+ * const y = moLora(hidden, a, b, routing, frozen); // [64, 48]
+ * ```
  */
 export function moLora(hidden: Tensor, a: Tensor, b: Tensor, routing: Routing, output?: Tensor): Tensor {
   checkShapes('moLora', [

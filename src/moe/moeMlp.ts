@@ -263,6 +263,19 @@ const backward = defineMoeOp<Exclude<Input, 'residual'>, MoeMlpAttrs>({
  * @returns `[..., M]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no expert or token
  * @see Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { moeMlp, ready, topkRouting } from 'linnet';
+ *
+ * await ready();
+ * const hidden = randomNormal([64, 32]);
+ * const logits = randomNormal([64, 8]);
+ * const gateUp = randomNormal([8, 96, 32]);
+ * const down = randomNormal([8, 32, 48]);
+ * const routing = topkRouting(logits, { topK: 2, normTopkProb: true });
+ * const output = moeMlp(hidden, { gateUp, down }, routing, { residual: hidden }); // [64, 32]
+ * ```
  */
 export function moeMlp(
   hidden: Tensor,

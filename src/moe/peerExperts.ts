@@ -22,6 +22,20 @@ export interface PeerExpertsOptions {
  * @returns `[..., M]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no expert
  * @see He, "Mixture of A Million Experts"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { peerExperts, productKeyRouting, ready } from 'linnet';
+ *
+ * await ready();
+ * const hidden = randomNormal([64, 32]);
+ * const scores1 = randomNormal([64, 16]);
+ * const scores2 = randomNormal([64, 16]);
+ * const up = randomNormal([256, 32]);
+ * const down = randomNormal([256, 32]);
+ * const routing = productKeyRouting(scores1, scores2, { topK: 8 });
+ * const y = peerExperts(hidden, up, down, routing); // [64, 32]
+ * ```
  */
 export function peerExperts(
   hidden: Tensor,

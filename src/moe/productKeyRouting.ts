@@ -111,6 +111,16 @@ const backward = defineMoeOp<'a' | 'weights' | 'indices' | 'dweights', Attrs>({
  * @returns weights `[..., topK]` and indices `[..., topK]` int32 into n^2 experts, best first
  * @throws TypeError, RangeError for a wrong dtype or shape, or topK beyond n
  * @see Lample et al., "Large Memory Layers with Product Keys"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { productKeyRouting, ready } from 'linnet';
+ *
+ * await ready();
+ * const scores1 = randomNormal([64, 32]);
+ * const scores2 = randomNormal([64, 32]);
+ * const { weights, indices } = productKeyRouting(scores1, scores2, { topK: 8 }); // weights [64, 8], indices [64, 8]
+ * ```
  */
 export function productKeyRouting(scores1: Tensor, scores2: Tensor, options: { topK: number }): Routing {
   const { topK } = options;

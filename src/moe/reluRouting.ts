@@ -12,6 +12,15 @@ import { weightsOfChosen } from './routingWeights';
  * @returns weights and indices `[..., E]`, index -1 where the logit is not positive
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Wang et al., "ReMoE: Fully Differentiable Mixture-of-Experts with ReLU Routing"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, reluRouting } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 8]);
+ * const { weights, indices } = reluRouting(logits); // weights [64, 8], indices [64, 8]
+ * ```
  */
 export function reluRouting(logits: Tensor): Routing {
   const { E } = checkShapes('reluRouting', [['logits', logits, `${leadingAxes(logits)} E`.trim()]]) as {

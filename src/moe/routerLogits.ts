@@ -11,6 +11,17 @@ import { groupedMatMulOp } from './groupedMatMul';
  * @param bias `[E]`, or undefined for none
  * @returns `[..., E]`
  * @throws TypeError, RangeError for a wrong dtype or shape
+ * @see Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer", section 2.1
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, routerLogits } from 'linnet';
+ *
+ * await ready();
+ * const hidden = randomNormal([64, 32]);
+ * const weight = randomNormal([8, 32]);
+ * const logits = routerLogits(hidden, weight); // [64, 8]
+ * ```
  */
 export function routerLogits(hidden: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   const { E } = checkShapes('routerLogits', [

@@ -96,6 +96,17 @@ export function weightsOfChosen(logits: Tensor, indices: Tensor, attrs: WeightAt
  * @param indices `[..., k]` int32, -1 for none
  * @returns `[..., k]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no expert
+ * @see Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer", section 2.1
+ * @example
+ * ```ts
+ * import { randomNormal, tensor } from '@tensorflow/tfjs-core';
+ * import { ready, routingWeights } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([2, 4]);
+ * const indices = tensor([0, 3, 2, -1], [2, 2], 'int32');
+ * const weights = routingWeights(logits, indices, { normTopkProb: true }); // [2, 2]
+ * ```
  */
 export function routingWeights(logits: Tensor, indices: Tensor, options: RoutingWeightsOptions = {}): Tensor {
   const { scoring = 'softmax', normTopkProb = false, routedScalingFactor = 1 } = options;

@@ -25,6 +25,15 @@ export interface SinkhornRoutingOptions {
  * @returns weights `[..., topK]` and indices `[..., topK]` int32
  * @throws TypeError, RangeError for a wrong dtype or shape, or more experts per token than there are
  * @see Clark et al., "Unified Scaling Laws for Routed Language Models", appendix B
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, sinkhornRouting } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 8]);
+ * const { weights, indices } = sinkhornRouting(logits, { topK: 2 }); // weights [64, 2], indices [64, 2]
+ * ```
  */
 export function sinkhornRouting(logits: Tensor, options: SinkhornRoutingOptions = {}): Routing {
   const {

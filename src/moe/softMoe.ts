@@ -20,6 +20,17 @@ export type SlotExperts = (slots: Tensor, groupSizes: readonly number[]) => Tens
  * @returns `[B, T, M]`
  * @throws TypeError, RangeError for a wrong dtype or shape, also of what `experts` returns
  * @see Puigcerver et al., "From Sparse to Soft Mixtures of Experts", equations 1 and 2
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { groupedMatMul, ready, softMoe } from 'linnet';
+ *
+ * await ready();
+ * const hidden = randomNormal([1, 64, 32]);
+ * const phi = randomNormal([32, 4, 2]);
+ * const weights = randomNormal([4, 32, 16]);
+ * const y = softMoe(hidden, phi, (slots, sizes) => groupedMatMul(slots, weights, sizes)); // [1, 64, 16]
+ * ```
  */
 export function softMoe(hidden: Tensor, phi: Tensor, experts: SlotExperts): Tensor {
   const { B, T, E, S } = checkShapes('softMoe', [

@@ -20,6 +20,15 @@ export interface SwitchRoutingOptions {
  * @returns weights `[..., T, 1]` and indices `[..., T, 1]` int32
  * @throws TypeError, RangeError for a wrong dtype or shape, or a capacity below 0
  * @see Fedus et al., "Switch Transformers: Scaling to Trillion Parameter Models with Simple and Efficient Sparsity"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, switchRouting } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([1, 64, 8]);
+ * const { weights, indices } = switchRouting(logits, { capacityFactor: 1.25 }); // weights [1, 64, 1], indices [1, 64, 1]
+ * ```
  */
 export function switchRouting(logits: Tensor, options: SwitchRoutingOptions = {}): Routing {
   checkShapes('switchRouting', [['logits', logits, `${leadingAxes(logits)} E`.trim()]]);

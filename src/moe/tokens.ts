@@ -121,6 +121,17 @@ export function scatterRows(
  * @param indices `[..]` int32
  * @returns `[.., D]`, the axes of `indices` and D
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no token
+ * @see Raposo et al., "Mixture-of-Depths: Dynamically allocating compute in transformer-based language models"
+ * @example
+ * ```ts
+ * import { randomNormal, tensor } from '@tensorflow/tfjs-core';
+ * import { gatherTokens, ready } from 'linnet';
+ *
+ * await ready();
+ * const hidden = randomNormal([4, 32]);
+ * const indices = tensor([3, 0, -1], [3], 'int32');
+ * const rows = gatherTokens(hidden, indices); // [3, 32]
+ * ```
  */
 export function gatherTokens(hidden: Tensor, indices: Tensor): Tensor {
   checkShapes('gatherTokens', [
@@ -141,6 +152,18 @@ export function gatherTokens(hidden: Tensor, indices: Tensor): Tensor {
  * @param residual `[..., M]`
  * @returns `[..., M]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no token
+ * @see Raposo et al., "Mixture-of-Depths: Dynamically allocating compute in transformer-based language models"
+ * @example
+ * ```ts
+ * import { randomNormal, tensor } from '@tensorflow/tfjs-core';
+ * import { ready, scatterTokens } from 'linnet';
+ *
+ * await ready();
+ * const y = randomNormal([2, 32]);
+ * const indices = tensor([3, 0], [2], 'int32');
+ * const residual = randomNormal([4, 32]);
+ * const out = scatterTokens(y, undefined, indices, residual); // [4, 32]
+ * ```
  */
 export function scatterTokens(
   y: Tensor,

@@ -20,6 +20,15 @@ export interface TopPRoutingOptions {
  * @returns weights and indices `[..., maxExperts]`, best first, index -1 and weight 0 behind the last
  * @throws TypeError, RangeError for a wrong dtype or shape, or options out of range
  * @see Huang et al., "Harder Tasks Need More Experts: Dynamic Routing in MoE Models"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, topPRouting } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 8]);
+ * const { weights, indices } = topPRouting(logits, { topP: 0.5, maxExperts: 4 }); // weights [64, 4], indices [64, 4]
+ * ```
  */
 export function topPRouting(logits: Tensor, options: TopPRoutingOptions = {}): Routing {
   const { topP = 0.4, maxExperts = logits.shape?.at(-1) ?? 1, normTopkProb = false } = options;

@@ -91,6 +91,15 @@ function checkCount(name: string, value: number, most: number, of: string): void
  * @returns weights `[..., k]` and indices `[..., k]` int32
  * @throws TypeError, RangeError for a wrong dtype or shape, or counts that do not fit
  * @see Shazeer et al., "Outrageously Large Neural Networks"; DeepSeek-AI, "DeepSeek-V3 Technical Report", section 2.1.2
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, topkRouting } from 'linnet';
+ *
+ * await ready();
+ * const logits = randomNormal([64, 8]);
+ * const { weights, indices } = topkRouting(logits, { topK: 2, normTopkProb: true }); // weights [64, 2], indices [64, 2]
+ * ```
  */
 export function topkRouting(logits: Tensor, options: TopkRoutingOptions): Routing {
   const { topK, scoring = 'softmax', softmaxAfterTopK = false, normTopkProb = false } = options;

@@ -36,6 +36,16 @@ const op = defineMoeOp<'bias' | 'counts', Attrs>({
  * @returns `[E]`, the new bias; it has no gradient
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Wang et al., "Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts", algorithm 1
+ * @example
+ * ```ts
+ * import { tensor, zeros } from '@tensorflow/tfjs-core';
+ * import { ready, updateRouterBias } from 'linnet';
+ *
+ * await ready();
+ * const bias = zeros([4]);
+ * const counts = tensor([120, 130, 126, 136], [4], 'int32');
+ * console.log(updateRouterBias(bias, counts, 0.5).arraySync()); // [0.5, -0.5, 0.5, -0.5]
+ * ```
  */
 export function updateRouterBias(bias: Tensor, counts: Tensor, updateRate = 0.001): Tensor {
   checkShapes('updateRouterBias', [

@@ -21,17 +21,27 @@ export interface ZeroComputationOptions {
 /**
  * Experts that cost nothing, chosen like any other: null experts give 0, copy experts `weight * x`, constant experts
  * `weight * v`. A token that needs little picks them, so the number of experts that compute varies by token. Returns
- * what they give, and the routing of the experts that do compute, with -1 in place of the others:
- *
- * ```ts
- * const { output, routing } = zeroComputationExperts(hidden, topkRouting(logits, { topK: 4 }), { numExperts, numZero: 8 });
- * const y = moeMlp(hidden, experts, routing, { residual: output });
- * ```
+ * what they give, and the routing of the experts that do compute, with -1 in place of the others, which `moeMlp` takes.
  *
  * @param hidden `[..., D]`
  * @param routing weights and indices `[..., k]` over all experts, those that compute first
+ * @returns `{ output, routing }`, output `[..., D]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or an index that names no expert
  * @see Zeng et al., "AdaMoE"; Jin et al., "MoE++: Accelerating Mixture-of-Experts Methods with Zero-Computation Experts"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { moeMlp, ready, topkRouting, zeroComputationExperts } from 'linnet';
+ *
+ * await ready();
+ * const hidden = randomNormal([64, 32]);
+ * const logits = randomNormal([64, 12]);
+ * const gateUp = randomNormal([8, 96, 32]);
+ * const down = randomNormal([8, 32, 48]);
+ * const all = topkRouting(logits, { topK: 4 }); // 8 experts that compute, then 4 that give 0
+ * const { output, routing } = zeroComputationExperts(hidden, all, { numExperts: 8, numZero: 4 });
+ * const y = moeMlp(hidden, { gateUp, down }, routing, { residual: output }); // [64, 32]
+ * ```
  */
 export function zeroComputationExperts(
   hidden: Tensor,

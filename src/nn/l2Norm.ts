@@ -30,7 +30,18 @@ const backward = defineNnOp<'x' | 'dy', L2NormAttrs>({
  * Euclidean normalisation over the last axis: `y = x / sqrt(sum(x^2) + eps)`, so a row of zeros stays zero.
  *
  * @param x `[..., D]`
+ * @returns `[..., D]`
  * @throws TypeError, RangeError for a wrong dtype or shape
+ * @see Henry et al., "Query-Key Normalization for Transformers"; flash-linear-attention's `l2norm`
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { l2Norm, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 2, 16]);
+ * const y = l2Norm(x); // [1, 64, 2, 16]
+ * ```
  */
 export function l2Norm(x: Tensor, options: L2NormOptions = {}): Tensor {
   const { eps = 1e-6 } = options;

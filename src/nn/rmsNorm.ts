@@ -39,8 +39,19 @@ function shareOf(shape: Shape): number {
  *
  * @param x `[..., D]`
  * @param weight `[D]`, or undefined for none
+ * @returns `[..., D]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Zhang and Sennrich, "Root Mean Square Layer Normalization", equation 4
+ * @example
+ * ```ts
+ * import { ones, randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, rmsNorm } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 32]);
+ * const weight = ones([32]);
+ * const y = rmsNorm(x, weight); // [1, 64, 32]
+ * ```
  */
 export function rmsNorm(x: Tensor, weight?: Tensor, options: RmsNormOptions = {}): Tensor {
   const { eps = 1e-6, weightOffset = 0 } = options;

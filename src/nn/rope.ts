@@ -133,6 +133,15 @@ function checkedFrequencies(D: number, options: RopeOptions): readonly number[] 
  * @returns `[B, T, H, D]`; channels past rotaryDim are as in x
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", equation 34
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, rope } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 64, 2, 16]);
+ * const turned = rope(q); // [1, 64, 2, 16]
+ * ```
  */
 export function rope(x: Tensor, options: RopeOptions = {}): Tensor {
   const { interleaved = false, attentionScaling = 1 } = options;

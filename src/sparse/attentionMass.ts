@@ -73,6 +73,16 @@ function massReference(q: NdArray, k: NdArray, { ranges, scale, byDistance }: At
  * @returns `[B, Hkv, Tk]`; with `byDistance` entry d belongs to the keys d before their query
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Zhang et al., "H2O: Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { attentionMass, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 16, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const mass = attentionMass(q, k); // [1, 2, 128]
+ * ```
  */
 export function attentionMass(q: Tensor, k: Tensor, options: AttentionMassOptions = {}): Tensor {
   const name = 'attentionMass';

@@ -69,6 +69,16 @@ function normals(count: number, seed: number): number[] {
  * @returns `[B, T, H, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Kitaev et al., "Reformer: The Efficient Transformer", section 2
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { lshAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const qk = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const output = lshAttention(qk, v, { buckets: 8, hashes: 2, chunkSize: 32 }); // [1, 128, 2, 32]
+ * ```
  */
 export function lshAttention(qk: Tensor, v: Tensor, options: LshAttentionOptions = {}): Tensor {
   const op = 'lshAttention';
@@ -122,6 +132,18 @@ export function lshAttention(qk: Tensor, v: Tensor, options: LshAttentionOptions
  * @returns `[B, T, Hq, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Roy et al., "Efficient Content-Based Sparse Attention with Routing Transformers", section 4.1
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, routingAttention } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const centroids = randomNormal([4, 8, 32]);
+ * const output = routingAttention(q, k, v, centroids, { topk: 16 }); // [1, 128, 4, 32]
+ * ```
  */
 export function routingAttention(
   q: Tensor,
@@ -177,6 +199,18 @@ export function routingAttention(
  * @returns `[B, T, Hq, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Tay et al., "Sparse Sinkhorn Attention", sections 3.1 and 3.3
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, sinkhornAttention } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const sortLogits = randomNormal([1, 4, 4, 4]);
+ * const output = sinkhornAttention(q, k, v, sortLogits, { blockSize: 32 }); // [1, 128, 4, 32]
+ * ```
  */
 export function sinkhornAttention(
   q: Tensor,

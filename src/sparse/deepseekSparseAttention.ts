@@ -38,6 +38,20 @@ export interface DeepseekSparseAttentionResult {
  * @returns `[B, T, Hq, Dv]`, or `{ output, indices }` with `returnIndices: true`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see DeepSeek-AI, "DeepSeek-V3.2: Pushing the Frontier of Open Large Language Models", equations 1 and 2
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { deepseekSparseAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const qIdx = randomNormal([1, 128, 2, 16]);
+ * const kIdx = randomNormal([1, 128, 16]);
+ * const wIdx = randomNormal([1, 128, 2]);
+ * const output = deepseekSparseAttention(q, k, v, qIdx, kIdx, wIdx, { topk: 32 }); // [1, 128, 4, 32]
+ * ```
  */
 export function deepseekSparseAttention(
   q: Tensor,

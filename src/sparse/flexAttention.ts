@@ -61,6 +61,18 @@ function checkMask({ table }: BlockMask, sizes: Record<'B' | 'Tq' | 'Tkv' | 'Hq'
  * @returns `[B, Tq, Hq, Dv]`, or `{ output, lse }` with `returnLse: true`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Dong et al., "Flex Attention: A Programming Model for Generating Optimized Attention Kernels"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { flexAttention, masks, ready, scoreMods } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const blockMask = masks.slidingWindow({ Tq: 128, window: 48, blockSize: 32 });
+ * const output = flexAttention(q, k, v, { blockMask, scoreMod: scoreMods.softcap(30) }); // [1, 128, 4, 32]
+ * ```
  */
 export function flexAttention(
   q: Tensor,

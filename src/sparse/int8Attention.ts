@@ -70,7 +70,18 @@ const op = defineSparseOp<'q' | 'keys' | 'keyScales' | 'values' | 'valueScales',
  * Rows in int8 with a scale each, `scale = max |x| / 127`, rounded half to even. No gradient.
  *
  * @param x `[B, T, H, D]`
+ * @returns `{ values, scales }`: values int32 `[B, T, H, words]`, four int8 each, and scales `[B, T, H]`
  * @throws TypeError, RangeError for a wrong dtype or shape
+ * @see Zhang et al., "SageAttention: Accurate 8-Bit Attention for Plug-and-Play Inference Acceleration"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { quantizeInt8, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 128, 2, 32]);
+ * const { values, scales } = quantizeInt8(x); // values [1, 128, 2, 8], scales [1, 128, 2]
+ * ```
  */
 export function quantizeInt8(x: Tensor): QuantizedRows {
   checkShapes('quantizeInt8', [['x', x, 'B T H D']]);
@@ -89,6 +100,17 @@ export function quantizeInt8(x: Tensor): QuantizedRows {
  * @returns `[B, Tq, Hq, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Zhang et al., "SageAttention: Accurate 8-Bit Attention for Plug-and-Play Inference Acceleration"
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { int8Attention, quantizeInt8, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 1, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const output = int8Attention(q, quantizeInt8(k), quantizeInt8(v)); // [1, 1, 4, 32]
+ * ```
  */
 export function int8Attention(
   q: Tensor,

@@ -30,6 +30,21 @@ export interface MemorizingAttentionOptions {
  * @returns `[B, T, Hq, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Wu et al., "Memorizing Transformers", section 3; Bertsch et al., "Unlimiformer"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { memorizingAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const memoryKeys = randomNormal([1, 512, 2, 32]);
+ * const memoryValues = randomNormal([1, 512, 2, 32]);
+ * const gMemory = randomUniform([1, 128, 4]);
+ * const gLocal = randomUniform([1, 128, 4]);
+ * const output = memorizingAttention(q, k, v, memoryKeys, memoryValues, gMemory, gLocal, { topk: 8 }); // [1, 128, 4, 32]
+ * ```
  */
 export function memorizingAttention(
   q: Tensor,

@@ -29,6 +29,17 @@ export interface MobaAttentionOptions {
  * @returns `[B, T, Hq, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Lu et al., "MoBA: Mixture of Block Attention for Long-Context LLMs", equations 2 to 6
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { mobaAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const output = mobaAttention(q, k, v, { chunkSize: 32, topk: 2 }); // [1, 128, 4, 32]
+ * ```
  */
 export function mobaAttention(q: Tensor, k: Tensor, v: Tensor, options: MobaAttentionOptions = {}): Tensor {
   const op = 'mobaAttention';

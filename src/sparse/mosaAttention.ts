@@ -24,6 +24,18 @@ export interface MosaAttentionOptions {
  * @returns `[B, T, Hq, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Piekos et al., "Mixture of Sparse Attention: Content-Based Learnable Sparse Attention via Expert-Choice Routing"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { mosaAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const scores = randomUniform([1, 128, 4]);
+ * const output = mosaAttention(q, k, v, scores, { topk: 32 }); // [1, 128, 4, 32]
+ * ```
  */
 export function mosaAttention(
   q: Tensor,

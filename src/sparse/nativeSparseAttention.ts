@@ -57,6 +57,17 @@ function resolve(op: string, D: number, { blockSize = 64, scale = D ** -0.5 }: B
  * @returns `[B, T, Hq, Dv]`, or `{ output, lse }` with `returnLse: true`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Yuan et al., "Native Sparse Attention: Hardware-Aligned and Natively Trainable Sparse Attention", section 3.3.1
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { nsaCompress, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const kCmp = randomNormal([1, 8, 2, 32]);
+ * const vCmp = randomNormal([1, 8, 2, 32]);
+ * const output = nsaCompress(q, kCmp, vCmp, { blockSize: 16 }); // [1, 128, 4, 32]
+ * ```
  */
 export function nsaCompress(
   q: Tensor,
@@ -96,6 +107,16 @@ export function nsaCompress(
  * @returns int32 `[B, T, Hkv, blockCounts]`, ascending, -1 last; of equal blocks the lower one
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Yuan et al., "Native Sparse Attention", equations 8 to 12
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { nsaTopK, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const kCmp = randomNormal([1, 8, 2, 32]);
+ * const blockIndices = nsaTopK(q, kCmp, { blockSize: 16, blockCounts: 4 }); // [1, 128, 2, 4]
+ * ```
  */
 export function nsaTopK(q: Tensor, kCmp: Tensor, options: NsaTopKOptions = {}): Tensor {
   const op = 'nsaTopK';
@@ -130,6 +151,19 @@ export function nsaTopK(q: Tensor, kCmp: Tensor, options: NsaTopKOptions = {}): 
  * @returns `[B, T, Hq, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Yuan et al., "Native Sparse Attention", section 3.3.2
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { nsaSelect, nsaTopK, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const kCmp = randomNormal([1, 8, 2, 32]);
+ * const blockIndices = nsaTopK(q, kCmp, { blockSize: 16, blockCounts: 4 });
+ * const output = nsaSelect(q, k, v, blockIndices, { blockSize: 16 }); // [1, 128, 4, 32]
+ * ```
  */
 export function nsaSelect(
   q: Tensor,
@@ -177,6 +211,21 @@ export function nsaSelect(
  * @returns `[B, T, Hq, Dv]`
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Yuan et al., "Native Sparse Attention: Hardware-Aligned and Natively Trainable Sparse Attention"
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { nativeSparseAttention, ready } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const gCmp = randomUniform([1, 128, 4]);
+ * const gSlc = randomUniform([1, 128, 4]);
+ * const gSwa = randomUniform([1, 128, 4]);
+ * const options = { blockSize: 16, blockCounts: 4, windowSize: 32 };
+ * const output = nativeSparseAttention(q, k, v, gCmp, gSlc, gSwa, options); // [1, 128, 4, 32]
+ * ```
  */
 export function nativeSparseAttention(
   q: Tensor,

@@ -83,6 +83,17 @@ const op = defineSparseOp<'q' | 'k' | 'v', SageAttrs>({
  *   without smoothing; a query that sees no key gives zeros and -Infinity
  * @throws TypeError, RangeError naming the argument, what came and what was expected
  * @see Zhang et al., "SageAttention: Accurate 8-Bit Attention for Plug-and-Play Inference Acceleration", sections 4.2, 4.3
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, sageAttention } from 'linnet';
+ *
+ * await ready();
+ * const q = randomNormal([1, 128, 4, 32]);
+ * const k = randomNormal([1, 128, 2, 32]);
+ * const v = randomNormal([1, 128, 2, 32]);
+ * const output = sageAttention(q, k, v, { isCausal: true }); // [1, 128, 4, 32]
+ * ```
  */
 export function sageAttention(
   q: Tensor,

@@ -150,6 +150,17 @@ function checkWidth(name: string, W: number): void {
  * @returns `[B, T, D]`, or `{ output, finalState }` with `outputFinalState: true`
  * @throws TypeError, RangeError for a wrong dtype, shape or activation, or for seqIdx together with states
  * @see Gu and Dao, "Mamba", section 3.4; `causal_conv1d_fn` of Dao-AILab/causal-conv1d
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { causalConv1d, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 32]);
+ * const weight = randomNormal([32, 4]);
+ * const bias = randomNormal([32]);
+ * const output = causalConv1d(x, weight, { bias, activation: 'silu' }); // [1, 64, 32]
+ * ```
  */
 export function causalConv1d(
   x: Tensor,
@@ -180,13 +191,26 @@ export function causalConv1d(
 }
 
 /**
- * `causalConv1d` for one more token: its output and the state after it, which is a new tensor.
+ * `causalConv1d` for one more token, `y = activation(bias + sum_{k < W} weight[:, k] x_{k - W + 1})` over it and the W - 1
+ * tokens before: its output and the state after it, which is a new tensor.
  *
  * @param x `[B, D]`
  * @param state `[B, D, W - 1]`, the tokens before it, oldest first
  * @param weight `[D, W]`
+ * @returns `{ output, state }`, output `[B, D]` and state `[B, D, W - 1]`
  * @throws TypeError, RangeError for a wrong dtype, shape or activation
  * @see `causal_conv1d_update` of Dao-AILab/causal-conv1d, which writes the state in place
+ * @example
+ * ```ts
+ * import { randomNormal, zeros } from '@tensorflow/tfjs-core';
+ * import { causalConv1dUpdate, ready } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 32]);
+ * const before = zeros([1, 32, 3]);
+ * const weight = randomNormal([32, 4]);
+ * const { output, state } = causalConv1dUpdate(x, before, weight); // output [1, 32], state [1, 32, 3]
+ * ```
  */
 export function causalConv1dUpdate(
   x: Tensor,

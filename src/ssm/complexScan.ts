@@ -79,6 +79,16 @@ const backward = defineSsmOp<Input | 'hRe' | 'hIm' | 'dhRe' | 'dhIm' | 'dFinalRe
  * @returns h `[B, T, D]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", section 3.2
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform, zeros } from '@tensorflow/tfjs-core';
+ * import { complexScan, ready } from 'linnet';
+ *
+ * await ready();
+ * const a = { re: randomUniform([32]), im: zeros([32]) };
+ * const b = { re: randomNormal([1, 64, 32]), im: randomNormal([1, 64, 32]) };
+ * const { re, im } = complexScan(a, b); // re [1, 64, 32], im [1, 64, 32]
+ * ```
  */
 export function complexScan(
   a: Complex,

@@ -80,6 +80,17 @@ const backward = defineSsmOp<Input | 'dy', undefined>({
  * @returns y `[B, T, H]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Gu et al., "Efficiently Modeling Long Sequences with Structured State Spaces", equations 4 and 5
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { fftConv, ready } from 'linnet';
+ *
+ * await ready();
+ * const u = randomNormal([1, 256, 32]);
+ * const k = randomNormal([32, 256]);
+ * const D = randomNormal([32]);
+ * const y = fftConv(u, k, { D }); // [1, 256, 32]
+ * ```
  */
 export function fftConv(u: Tensor, k: Tensor, options: FftConvOptions = {}): Tensor {
   const { D } = options;

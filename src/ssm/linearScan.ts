@@ -60,6 +60,16 @@ const backward = defineSsmOp<'a' | 'b' | 'initialState' | 'h' | 'dh' | 'dFinal',
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Blelloch, "Prefix Sums and Their Applications", section 1.4; Martin and Cundy, "Parallelizing Linear Recurrent
  * Neural Nets Over Sequence Length", equation 3
+ * @example
+ * ```ts
+ * import { randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { linearScan, ready } from 'linnet';
+ *
+ * await ready();
+ * const a = randomUniform([1, 64, 32]);
+ * const b = randomNormal([1, 64, 32]);
+ * const h = linearScan(a, b); // [1, 64, 32]
+ * ```
  */
 export function linearScan(
   a: Tensor,

@@ -19,6 +19,21 @@ import { checkModal, lruModes, type ModalOptions, type ModalRecurrent, modalLaye
  * @returns `[B, T, D]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", appendix A
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { lru, ready } from 'linnet';
+ *
+ * await ready();
+ * const u = randomNormal([1, 64, 32]);
+ * const nuLog = randomNormal([16]);
+ * const thetaLog = randomNormal([16]);
+ * const gammaLog = randomNormal([16]);
+ * const B = { re: randomNormal([16, 32]), im: randomNormal([16, 32]) };
+ * const C = { re: randomNormal([32, 16]), im: randomNormal([32, 16]) };
+ * const D = randomNormal([32]);
+ * const o = lru(u, nuLog, thetaLog, gammaLog, B, C, D); // [1, 64, 32]
+ * ```
  */
 export function lru(
   u: Tensor,

@@ -121,6 +121,20 @@ const backward = defineSsmOp<Input | 'reset' | 'da' | 'db', RgLruAttrs>({
  * @returns h `[B, T, W]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see De et al., "Griffin: Mixing Gated Linear Recurrences with Local Attention", equations 1 to 4
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, rgLru } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 32]);
+ * const recurrentParam = randomNormal([32]);
+ * const Wi = randomNormal([2, 16, 16]);
+ * const bi = randomNormal([2, 16]);
+ * const Wr = randomNormal([2, 16, 16]);
+ * const br = randomNormal([2, 16]);
+ * const h = rgLru(x, recurrentParam, Wi, bi, Wr, br); // [1, 64, 32]
+ * ```
  */
 export function rgLru(
   x: Tensor,

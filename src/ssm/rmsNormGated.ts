@@ -70,8 +70,20 @@ const backward = defineSsmOp<'x' | 'weight' | 'z' | 'dy', RmsNormGatedAttrs>({
  * @param x `[..., D]`
  * @param weight `[D]`, or undefined for none
  * @param z `[..., D]`, the gate, or undefined for none
+ * @returns `[..., D]`
  * @throws TypeError, RangeError for a wrong dtype or shape, or a group size that does not divide D
  * @see Dao and Gu, "Transformers are SSMs", section 7.1; mamba_ssm's `RMSNormGated`
+ * @example
+ * ```ts
+ * import { randomNormal } from '@tensorflow/tfjs-core';
+ * import { ready, rmsNormGated } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 32]);
+ * const weight = randomNormal([32]);
+ * const z = randomNormal([1, 64, 32]);
+ * const y = rmsNormGated(x, weight, z, { normBeforeGate: false }); // [1, 64, 32]
+ * ```
  */
 export function rmsNormGated(
   x: Tensor,

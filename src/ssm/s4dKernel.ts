@@ -120,6 +120,20 @@ const backward = defineSsmOp<Input | 'dK', S4dAttrs>({
  * @returns K `[H, T]`, for `fftConv`
  * @throws TypeError, RangeError for a wrong dtype, shape, length or rule
  * @see Gu et al., "On the Parameterization and Initialization of Diagonal State Space Models", section 3
+ * @example
+ * ```ts
+ * import { fill, randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { fftConv, ready, s4dKernel } from 'linnet';
+ *
+ * await ready();
+ * const u = randomNormal([1, 256, 32]);
+ * const logDt = randomUniform([32], -7, -2);
+ * const logAReal = fill([32, 16], Math.log(0.5));
+ * const aImag = randomNormal([32, 16]);
+ * const C = { re: randomNormal([32, 16]), im: randomNormal([32, 16]) };
+ * const k = s4dKernel(logDt, logAReal, aImag, C, { length: 256 }); // [32, 256]
+ * const y = fftConv(u, k); // [1, 256, 32]
+ * ```
  */
 export function s4dKernel(
   logDt: Tensor,

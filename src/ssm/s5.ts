@@ -30,6 +30,20 @@ export interface S5Options extends ModalOptions {
  * @returns `[B, T, D]`
  * @throws TypeError, RangeError for a wrong dtype, shape or rule
  * @see Smith, Warrington and Linderman, "Simplified State Space Layers for Sequence Modeling", section 3
+ * @example
+ * ```ts
+ * import { fill, randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { ready, s5 } from 'linnet';
+ *
+ * await ready();
+ * const u = randomNormal([1, 64, 32]);
+ * const Lambda = { re: fill([16], -0.5), im: randomNormal([16]) };
+ * const logStep = randomUniform([16], -7, -2);
+ * const B = { re: randomNormal([16, 32]), im: randomNormal([16, 32]) };
+ * const C = { re: randomNormal([32, 16]), im: randomNormal([32, 16]) };
+ * const D = randomNormal([32]);
+ * const o = s5(u, Lambda, logStep, B, C, D, { discretization: 'bilinear' }); // [1, 64, 32]
+ * ```
  */
 export function s5(
   u: Tensor,

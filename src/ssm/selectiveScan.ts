@@ -152,6 +152,21 @@ function partsOf(value: Tensor | Complex | undefined): [re: Tensor | undefined, 
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", algorithm 2; mamba_ssm's
  * `selective_scan_ref`, whose B enters as `delta B`
+ * @example
+ * ```ts
+ * import { neg, randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { ready, selectiveScan } from 'linnet';
+ *
+ * await ready();
+ * const u = randomNormal([1, 64, 32]);
+ * const delta = randomNormal([1, 64, 32]);
+ * const A = neg(randomUniform([32, 16]));
+ * const B = randomNormal([1, 64, 16]);
+ * const C = randomNormal([1, 64, 16]);
+ * const options = { deltaSoftplus: true, returnLastState: true } as const;
+ * const { output, lastState } = selectiveScan(u, delta, A, B, C, options);
+ * console.log(output.shape, lastState.shape); // [1, 64, 32] [1, 32, 16]
+ * ```
  */
 export function selectiveScan(
   u: Tensor,
@@ -260,7 +275,8 @@ export interface SelectiveStateUpdateResult {
 }
 
 /**
- * `selectiveScan` for one more token: its output and the state after it, which is a new tensor. Channels may be split over
+ * `selectiveScan` for one more token, `h = exp(dt A) h + dt x B`, `y = (C . h + D x) silu(z)`: its output and the state
+ * after it, which is a new tensor. Channels may be split over
  * heads, as those of Mamba-2 are; its A and dt per head are to be repeated for the channels of a head.
  *
  * @param state `[B, D, N]` or `[B, H, D, N]`
@@ -269,8 +285,23 @@ export interface SelectiveStateUpdateResult {
  * @param A `[D, N]` or `[H, D, N]`
  * @param B `[B, N]`, or grouped `[B, G, N]`: head h, or channel without heads, has group `h / (H / G)`, rounded down
  * @param C as B
+ * @returns `{ output, state }`, shaped as x and the state
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see mamba_ssm's `selective_state_update`, which writes the state in place
+ * @example
+ * ```ts
+ * import { neg, randomNormal, randomUniform, zeros } from '@tensorflow/tfjs-core';
+ * import { ready, selectiveStateUpdate } from 'linnet';
+ *
+ * await ready();
+ * const before = zeros([1, 32, 16]);
+ * const x = randomNormal([1, 32]);
+ * const dt = randomUniform([1, 32]);
+ * const A = neg(randomUniform([32, 16]));
+ * const B = randomNormal([1, 16]);
+ * const C = randomNormal([1, 16]);
+ * const { output, state } = selectiveStateUpdate(before, x, dt, A, B, C); // output [1, 32], state [1, 32, 16]
+ * ```
  */
 export function selectiveStateUpdate(
   state: Tensor,

@@ -67,6 +67,20 @@ function limitsOf([low, high]: readonly [number, number]) {
  * @returns `[B, T, H, P]`, or `{ output, finalState }` with `outputFinalState: true`, the state `[S, H, P, N]`
  * @throws TypeError, RangeError for a wrong dtype, shape, packing or limit
  * @see Dao and Gu, "Transformers are SSMs", section 6; `mamba_chunk_scan_combined` of mamba_ssm
+ * @example
+ * ```ts
+ * import { neg, randomNormal, randomUniform } from '@tensorflow/tfjs-core';
+ * import { ready, ssd } from 'linnet';
+ *
+ * await ready();
+ * const x = randomNormal([1, 64, 4, 16]);
+ * const dt = randomUniform([1, 64, 4]);
+ * const A = neg(randomUniform([4]));
+ * const B = randomNormal([1, 64, 1, 32]);
+ * const C = randomNormal([1, 64, 1, 32]);
+ * const { output, finalState } = ssd(x, dt, A, B, C, { outputFinalState: true });
+ * console.log(output.shape, finalState.shape); // [1, 64, 4, 16] [1, 4, 16, 32]
+ * ```
  */
 export function ssd(
   x: Tensor,
