@@ -1,6 +1,7 @@
 export { architectures } from './architectures';
 export type { FileLike } from './bytes';
 export { Cache, type CacheOptions, type MixerState } from './cache';
+export * from './diffusion';
 export { type GenerateOptions, type Generation, generate } from './generate';
 export { createModel, type LoadModelOptions, loadModel } from './loadModel';
 export type { MixerSpec } from './mixers';
