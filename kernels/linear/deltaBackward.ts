@@ -8,7 +8,7 @@ import {
 } from './deltaChunk';
 import { correctPanel, fillCall, writePanel } from './deltaForward';
 import {
-  Call, COMBA, DPLR, layOut, loadChunk, loadPanels, loadState, queryOf, storeRow, storeState,
+  Call, COMBA, DPLR, layOut, loadChunk, loadPanels, loadState, loadValues, queryOf, storeRow, storeState,
 } from './deltaLoad';
 
 // With Z the gradient of the right-hand side of (I - A) E = U + X S + D V and dS' that of the state after the chunk,
@@ -16,8 +16,8 @@ import {
 //   (I - A)^T Z = M^T dO + B dS',   dX = Z S^T, dQ = dO S^T, dB = E dS'^T, dK = V dS'^T,
 //   dA = Z E^T, dD = Z V^T, dM = dO E^T, dN = dO V^T,   dS = diag(w) dS' + X^T Z + Q^T dO.
 //
-// E of every chunk is kept from a first pass over the sequence; the state before a chunk is kept at every
-// `segment`-th chunk and computed again from E for those between.
+// E (and V) of every chunk is kept from the pass over the sequence that leaves the state before the first chunk of every segment;
+// a segment's states are computed again from there.
 
 @unmanaged
 class Gradients {
@@ -46,24 +46,29 @@ class Gradients {
   /** z | do and e | v [4, V, 8 tokens] */
   readsT: usize;
   valuesT: usize;
+  /** of a head: dS' [K, V], the states before the chunks of a segment, before the first chunk of each, and E | V of all chunks */
   state: usize;
-  /** E of all chunks, states before the first chunk of every segment and before every chunk of one */
-  kept: usize;
-  checkpoints: usize;
   states: usize;
+  checkpoints: usize;
+  kept: usize;
 }
 
-/** Gradients of all inputs for (sequence, key head) items [begin, end); those of absent inputs have pointer 0. */
+/**
+ * Gradients of all inputs for (sequence, key head) items [begin, end); those of absent inputs have pointer 0. Value heads of a
+ * sequence take turns at a chunk, `together` at a time, so that memory is read in order. States are kept for `segment`
+ * chunks at a time and computed again from those before each of the `segments`.
+ */
 export function deltaBackward(
   q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, dO: usize, dhT: usize,
   dq: usize, dk: usize, dv: usize, dg: usize, dbeta: usize, da: usize, db: usize, dh0: usize,
   offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
-  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, segment: i32, chunks: i32, begin: i32, end: i32,
+  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, segment: i32, segments: i32, together: i32,
+  begin: i32, end: i32,
 ): void {
   const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
   const d = changetype<Gradients>(scratch + 512);
   fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
-  layOutGradients(d, c, layOut(c, call, 4, scratch + 768), segment, chunks);
+  const buffers = layOutGradients(d, c, layOut(c, call, 4, scratch + 768));
   d.q = dq;
   d.k = dk;
   d.v = dv;
@@ -72,45 +77,76 @@ export function deltaBackward(
   d.a = da;
   d.b = db;
   d.dO = dO;
-  const size = <usize>(K * V) << 2, group = HV / H, ownState = c.state;
-  for (let item = begin; item < end; item++) {
-    const sequence = item / H;
+  const size = <usize>(K * V) << 2, bytes = <usize>(c.K * c.V) << 2, group = HV / H;
+  const buffer = <usize>(1 + segment + segments) * bytes + <usize>(segment * segments) * <usize>(c.V >> 3) * c.valuePanel;
+  for (let from = begin * group, to = from; from < end * group; from = to) {
+    const sequence = from / HV;
+    to = min(min(end * group, (sequence + 1) * HV), from + together);
     const first = load<i32>(offsets + (<usize>sequence << 2)) * steps;
     const last = load<i32>(offsets + (<usize>sequence << 2), 4) * steps;
-    const count = (last - first + 15) >> 4;
-    for (let member = 0; member < group; member++) {
-      const head = (item % H) * group + member;
-      const state = <usize>(sequence * HV + head) * size;
-      c.state = ownState;
-      c.readers = 1;
-      loadState(c, call, h0 ? h0 + state : 0, c.state);
-      for (let i = 0; i < count; i++) {
-        if (i % segment == 0) copyState(c, c.state, checkpoint(d, c, i / segment));
-        chunkForward(c, call, head, first, last, i);
-        keepCorrections(c, d, i);
+    const chunks = (last - first + 15) >> 4, passed = max(0, chunks - 1) / segment * segment;
+    for (let item = from; item < to; item++) {
+      takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
+      loadState(c, call, h0 ? h0 + <usize>item * size : 0, d.checkpoints);
+      loadState(c, call, dhT ? dhT + <usize>item * size : 0, d.state);
+    }
+    c.readers = 1;
+    for (let i = 0; i < passed; i++) {
+      for (let item = from; item < to; item++) {
+        takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
+        const next = d.checkpoints + <usize>(i / segment + 1) * bytes;
+        c.state = i % segment ? next : next - bytes;
+        loadStep(c, call, d, item % HV, first, last, i);
+        correct(c, call, item % HV, first, last, i);
+        write(c, next);
       }
-      c.readers = 2;
-      loadState(c, call, dhT ? dhT + state : 0, d.state);
-      for (let s = (count - 1) / segment; s >= 0 && count > 0; s--) {
-        const from = s * segment, to = min(count, from + segment);
-        if (segment > 1) replay(c, call, d, head, first, last, from, to, checkpoint(d, c, s), ownState);
-        for (let i = to - 1; i >= from; i--) {
-          c.state = segment > 1 ? stateOf(d, c, i - from) : checkpoint(d, c, s);
-          const at = first + (i << 4), rows = min(16, last - at);
-          loadChunk(c, call, head, at, rows);
-          prepareChunk(c);
-          restoreCorrections(c, d, i);
-          chunkBackward(c, call, d, head, at, rows);
-          storeGradients(c, call, d, head, at, rows, member > 0);
+    }
+    for (let start = passed; start >= 0; start -= segment) {
+      const stop = min(chunks, start + segment);
+      c.readers = 1;
+      for (let i = start; i < stop; i++) {
+        for (let item = from; item < to; item++) {
+          takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
+          c.state = d.states + <usize>(i - start) * bytes;
+          if (i == start) memory.copy(c.state, d.checkpoints + <usize>(start / segment) * bytes, bytes);
+          if (start < passed && i + 1 == stop) continue;
+          loadStep(c, call, d, item % HV, first, last, i);
+          if (start == passed) correct(c, call, item % HV, first, last, i);
+          if (i + 1 < stop) write(c, c.state + bytes);
         }
       }
-      if (dh0) storeState(c, call, d.state, dh0 + state);
+      c.readers = 2;
+      for (let i = stop - 1; i >= start; i--) {
+        const at = first + (i << 4), rows = min(16, last - at);
+        for (let item = from; item < to; item++) {
+          takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
+          c.state = d.states + <usize>(i - start) * bytes;
+          loadStep(c, call, d, item % HV, first, last, i);
+          chunkBackward(c, call, d, item % HV, at, rows);
+          storeGradients(c, call, d, item % HV, at, rows, item % group > 0);
+        }
+      }
+    }
+    for (let item = from; item < to && dh0 != 0; item++) {
+      takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
+      storeState(c, call, d.state, dh0 + <usize>item * size);
     }
   }
 }
 
-function layOutGradients(d: Gradients, c: Chunk, scratch: usize, segment: i32, chunks: i32): void {
-  const rows = <usize>c.K * ROW, columns = <usize>c.V * ROW, state = <usize>(c.K * c.V) << 2;
+// @ts-ignore: decorator
+@inline
+function takeBuffer(d: Gradients, c: Chunk, buffer: usize, segment: i32, segments: i32): void {
+  const bytes = <usize>(c.K * c.V) << 2;
+  d.state = buffer;
+  d.states = d.state + bytes;
+  d.checkpoints = d.states + <usize>segment * bytes;
+  d.kept = d.checkpoints + <usize>segments * bytes;
+}
+
+/** Carves the rest of a chunk's pieces out of `scratch`; returns what follows them. */
+function layOutGradients(d: Gradients, c: Chunk, scratch: usize): usize {
+  const rows = <usize>c.K * ROW, columns = <usize>c.V * ROW;
   d.reads = scratch;
   d.keys = d.reads + rows;
   d.written = d.keys + rows;
@@ -122,68 +158,26 @@ function layOutGradients(d: Gradients, c: Chunk, scratch: usize, segment: i32, c
   d.diagonals = d.scores + 32 * ROW;
   d.readsT = d.diagonals + 256;
   d.valuesT = d.readsT + columns;
-  d.state = d.valuesT + columns;
-  d.kept = d.state + state;
-  d.checkpoints = d.kept + <usize>chunks * <usize>(c.V >> 3) * TOKENS_PANEL;
-  d.states = d.checkpoints + <usize>((chunks + segment - 1) / segment) * state;
+  return d.valuesT + columns;
 }
 
-// @ts-ignore: decorator
-@inline
-function checkpoint(d: Gradients, c: Chunk, i: i32): usize {
-  return d.checkpoints + <usize>i * (<usize>(c.K * c.V) << 2);
-}
-// @ts-ignore: decorator
-@inline
-function stateOf(d: Gradients, c: Chunk, i: i32): usize {
-  return d.states + <usize>i * (<usize>(c.K * c.V) << 2);
-}
-// @ts-ignore: decorator
-@inline
-function copyState(c: Chunk, from: usize, to: usize): void {
-  memory.copy(to, from, <usize>(c.K * c.V) << 2);
-}
-
-function chunkForward(c: Chunk, call: Call, head: i32, first: i32, last: i32, i: i32): void {
+/** Chunk i but for its values, and where its E is kept. */
+function loadStep(c: Chunk, call: Call, d: Gradients, head: i32, first: i32, last: i32, i: i32): void {
   const at = first + (i << 4);
+  c.values = d.kept + <usize>i * <usize>(c.V >> 3) * c.valuePanel;
   loadChunk(c, call, head, at, min(16, last - at));
   prepareChunk(c);
-  for (let panel = 0; panel < c.V >> 3; panel++) {
-    correctPanel(c, panel);
-    writePanel(c, panel);
-  }
 }
 
-function keepCorrections(c: Chunk, d: Gradients, i: i32): void {
-  const panels = c.V >> 3;
-  for (let panel = 0; panel < panels; panel++) {
-    const kept = d.kept + <usize>(i * panels + panel) * TOKENS_PANEL;
-    memory.copy(kept, c.values + <usize>panel * PAIR_PANEL, TOKENS_PANEL);
-  }
+function correct(c: Chunk, call: Call, head: i32, first: i32, last: i32, i: i32): void {
+  const at = first + (i << 4), panels = c.V >> 3;
+  loadValues(c, call, head, at, min(16, last - at));
+  for (let panel = 0; panel < panels; panel++) correctPanel(c, panel);
 }
 
-function restoreCorrections(c: Chunk, d: Gradients, i: i32): void {
-  const panels = c.V >> 3;
-  for (let panel = 0; panel < panels; panel++) {
-    const kept = d.kept + <usize>(i * panels + panel) * TOKENS_PANEL;
-    memory.copy(c.values + <usize>panel * PAIR_PANEL, kept, TOKENS_PANEL);
-  }
-}
-
-/** The states before the chunks [from, to) of one segment. */
-function replay(
-  c: Chunk, call: Call, d: Gradients, head: i32, first: i32, last: i32, from: i32, to: i32, start: usize, ownState: usize,
-): void {
-  c.state = ownState;
-  copyState(c, start, c.state);
-  for (let i = from; i < to; i++) {
-    copyState(c, c.state, stateOf(d, c, i - from));
-    const at = first + (i << 4);
-    loadChunk(c, call, head, at, min(16, last - at));
-    prepareChunk(c);
-    restoreCorrections(c, d, i);
-    for (let panel = 0; panel < c.V >> 3; panel++) writePanel(c, panel);
-  }
+function write(c: Chunk, next: usize): void {
+  const panels = c.V >> 3, bytes = <usize>c.K * PANEL_ROW;
+  for (let panel = 0; panel < panels; panel++) writePanel(c, panel, next + <usize>panel * bytes);
 }
 
 /** From dO and dS' to the gradients of the loaded chunk's reads, keys and decays, and dS. */
@@ -192,8 +186,8 @@ function chunkBackward(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, r
   for (let panel = 0; panel < c.V >> 3; panel++) {
     solveTransposed(c, d, panel);
     storeValueGradients(c, call, d, panel, head, at, rows);
-    transposePanel(c.outputs, d.readsT, c.V, panel, 8);
-    transposePanel(c.values, d.valuesT, c.V, panel, c.writes << 2);
+    transposePanel(c.outputs + <usize>panel * PAIR_PANEL, d.readsT, c.V, panel, 8);
+    transposePanel(c.values + <usize>panel * c.valuePanel, d.valuesT, c.V, panel, c.writes << 2);
   }
   stateProducts(c, d);
   scoreGradients(c, d);
@@ -202,7 +196,8 @@ function chunkBackward(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, r
   for (let panel = 0; panel < columns; panel++) {
     const state = d.state + <usize>panel * (<usize>c.K * PANEL_ROW), zdo = c.outputs + <usize>panel * PAIR_PANEL;
     for (let k: usize = 0; k < <usize>c.K; k += 4) {
-      stateTile(c.full + k * ROW, zdo, 32, state + k * PANEL_ROW, c.total + (k << 2));
+      const tile = state + k * PANEL_ROW;
+      stateTile(c.full + k * ROW, zdo, 32, tile, tile, c.total + (k << 2));
     }
   }
   if (call.gate != VECTOR_GATE) {
@@ -221,7 +216,7 @@ function chunkBackward(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, r
 function loadOutputGradients(c: Chunk, call: Call, d: Gradients, head: i32, at: i32, rows: i32): void {
   const V = call.V, pitch = <usize>(call.HV * V) << 2, own = <usize>(head * V) << 2;
   if (call.steps == 1) {
-    loadPanels(d.dO + <usize>at * pitch + own, pitch, rows, V, c.outputs + TOKENS_PANEL);
+    loadPanels(d.dO + <usize>at * pitch + own, pitch, rows, V, c.outputs + TOKENS_PANEL, PAIR_PANEL);
     return;
   }
   for (let panel = 0; panel < c.V >> 3; panel++) {
@@ -290,8 +285,8 @@ function storeValueGradients(c: Chunk, call: Call, d: Gradients, panel: i32, hea
 }
 
 /** Panel [4 blocks, 8] -> rows 8 panel .. 8 panel + 7 of [blocks / 2, V, 8 tokens] */
-function transposePanel(from: usize, to: usize, V: i32, panel: i32, blocks: i32): void {
-  const src = from + <usize>panel * PAIR_PANEL, dst = to + <usize>panel * (8 * PANEL_ROW);
+function transposePanel(src: usize, to: usize, V: i32, panel: i32, blocks: i32): void {
+  const dst = to + <usize>panel * (8 * PANEL_ROW);
   for (let block: usize = 0; block < <usize>blocks; block++) {
     const tokens = dst + tokensAt(block, V);
     transpose4(src + (block << 7), PANEL_ROW, tokens, PANEL_ROW, false);

@@ -59,8 +59,9 @@ export class Chunk {
   /** reciprocal norms of k, q and Comba's second key [3, 16] */
   norms: usize;
   scores: usize;
-  /** e | v [V/8, 32, 8] and o [V/8, 16, 8] */
+  /** e | v [V/8, 32, 8], or e alone with panels of 16 rows where there is one write; o [V/8, 16, 8] with panels of 32 */
   values: usize;
+  valuePanel: usize;
   outputs: usize;
   /** [V/8, K, 8] */
   state: usize;
@@ -319,10 +320,10 @@ export function solveTile(a: usize, e: usize, block: i32): void {
   v128.store(c, c20, 64); v128.store(c, c21, 80); v128.store(c, c30, 96); v128.store(c, c31, 112);
 }
 
-/** rows k..k+3 of a state panel: S = diag(d) S + sum over s < n of a[k][s] b[s] */
+/** Rows k..k+3 of a state panel: to = diag(d) S + sum over s < n of a[k][s] b[s]; `to` may be S. */
 // @ts-ignore: decorator
 @inline
-export function stateTile(a: usize, b: usize, n: i32, s: usize, d: usize): void {
+export function stateTile(a: usize, b: usize, n: i32, s: usize, to: usize, d: usize): void {
   let x = v128.load32_splat(d);
   let c00 = f32x4.mul(x, v128.load(s)), c01 = f32x4.mul(x, v128.load(s, 16));
   x = v128.load32_splat(d, 4);
@@ -345,7 +346,7 @@ export function stateTile(a: usize, b: usize, n: i32, s: usize, d: usize): void 
     pa += 4;
     pb += PANEL_ROW;
   }
-  v128.store(s, c00); v128.store(s, c01, 16); v128.store(s, c10, 32); v128.store(s, c11, 48);
-  v128.store(s, c20, 64); v128.store(s, c21, 80); v128.store(s, c30, 96); v128.store(s, c31, 112);
+  v128.store(to, c00); v128.store(to, c01, 16); v128.store(to, c10, 32); v128.store(to, c11, 48);
+  v128.store(to, c20, 64); v128.store(to, c21, 80); v128.store(to, c30, 96); v128.store(to, c31, 112);
 }
 

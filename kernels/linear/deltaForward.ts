@@ -1,7 +1,7 @@
 import { product } from '../core/product';
 import { columnTile, rowTile } from '../core/tile';
 import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW, slot, solveTile, stateTile } from './deltaChunk';
-import { Call, layOut, loadChunk, loadState, queryOf, storeRow, storeState } from './deltaLoad';
+import { Call, layOut, loadChunk, loadState, loadValues, queryOf, storeRow, storeState } from './deltaLoad';
 
 /**
  * o and the final state of a delta rule in chunks of 16 steps, for (sequence, value head) items [begin, end).
@@ -30,11 +30,12 @@ export function deltaForward(
       for (let item = from; item < to; item++) {
         c.state = states + <usize>(item - from) * padded;
         loadChunk(c, call, item % HV, at, rows);
+        loadValues(c, call, item % HV, at, rows);
         prepareChunk(c);
         for (let panel = 0; panel < c.V >> 3; panel++) {
           readPanel(c, panel);
           if (irregular(c.outputs + <usize>panel * PAIR_PANEL)) readInOrder(c, panel);
-          writePanel(c, panel);
+          writePanel(c, panel, c.state + <usize>panel * (<usize>c.K * PANEL_ROW));
         }
         storeOutputs(c, call, item % HV, at, rows, o);
       }
@@ -73,7 +74,7 @@ export function fillCall(
 /** E = (I - A)^-1 (U + X S + D V) of one panel. */
 export function correctPanel(c: Chunk, panel: i32): void {
   const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
-  const e = c.values + <usize>panel * PAIR_PANEL;
+  const e = c.values + <usize>panel * c.valuePanel;
   for (let block: usize = 0; block < 4; block++) {
     columnTile(c.full + (block << 4), ROW, state, PANEL_ROW, c.K, e + (block << 7), PANEL_ROW, true);
   }
@@ -91,7 +92,7 @@ export function correctPanel(c: Chunk, panel: i32): void {
 function readPanel(c: Chunk, panel: i32): void {
   correctPanel(c, panel);
   const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
-  const e = c.values + <usize>panel * PAIR_PANEL, o = c.outputs + <usize>panel * PAIR_PANEL;
+  const e = c.values + <usize>panel * c.valuePanel, o = c.outputs + <usize>panel * PAIR_PANEL;
   for (let block = 0; block < 4; block++) {
     const out = o + (<usize>block << 7), row = c.scores + <usize>(16 + block * 4) * ROW;
     columnTile(c.full + HALF + (<usize>block << 4), ROW, state, PANEL_ROW, c.K, out, PANEL_ROW, false);
@@ -115,7 +116,7 @@ function irregular(o: usize): bool {
 /** What readPanel does, where no token meets a later one; otherwise bit for bit the same. */
 function readInOrder(c: Chunk, panel: i32): void {
   const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
-  const e = c.values + <usize>panel * PAIR_PANEL, v = e + 16 * PANEL_ROW, o = c.outputs + <usize>panel * PAIR_PANEL;
+  const e = c.values + <usize>panel * c.valuePanel, v = e + 16 * PANEL_ROW, o = c.outputs + <usize>panel * PAIR_PANEL;
   for (let i: usize = 0; i < 16 && c.writes == 2; i++) {
     const at = i * PANEL_ROW, scores = c.scores + i * ROW;
     if ((i & 3) == 0) columnTile(c.full + (i << 2), ROW, state, PANEL_ROW, c.K, e + at, PANEL_ROW, false);
@@ -130,12 +131,13 @@ function readInOrder(c: Chunk, panel: i32): void {
   }
 }
 
-/** S' = diag(w) S + B^T E + K^T V of one panel. */
-export function writePanel(c: Chunk, panel: i32): void {
+/** S' = diag(w) S + B^T E + K^T V of one panel, from `c.state` to the panel `next`, which may be the same. */
+export function writePanel(c: Chunk, panel: i32, next: usize): void {
   const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
-  const values = c.values + <usize>panel * PAIR_PANEL, writes = slot(c, 4);
+  const values = c.values + <usize>panel * c.valuePanel, writes = slot(c, 4);
   for (let k: usize = 0; k < <usize>c.K; k += 4) {
-    stateTile(writes + k * ROW, values, c.writes << 4, state + k * PANEL_ROW, c.total + (k << 2));
+    const at = k * PANEL_ROW;
+    stateTile(writes + k * ROW, values, c.writes << 4, state + at, next + at, c.total + (k << 2));
   }
 }
 

@@ -1,6 +1,6 @@
 import { exp } from '../core/exp';
 import { loadColumns } from '../core/transpose';
-import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, ROW, SCALAR_GATE, VECTOR_GATE } from './deltaChunk';
+import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, ROW, SCALAR_GATE, TOKENS_PANEL, VECTOR_GATE } from './deltaChunk';
 
 /** How the recurrence is written: with its own decayed key read back, with another key p, or with a and b. */
 export const DELTA: i32 = 0;
@@ -64,7 +64,8 @@ export function layOut(c: Chunk, call: Call, slots: i32, scratch: usize): usize 
   c.scores = c.norms + 192;
   c.state = c.scores + 32 * ROW;
   c.values = c.state + <usize>(K * V) * 4;
-  c.outputs = c.values + <usize>(V >> 3) * PAIR_PANEL;
+  c.valuePanel = c.writes == 2 ? PAIR_PANEL : TOKENS_PANEL;
+  c.outputs = c.values + <usize>(V >> 3) * c.valuePanel;
   if (call.gate == 0) {
     c.full = c.reads;
     c.decayed = c.keys;
@@ -73,9 +74,9 @@ export function layOut(c: Chunk, call: Call, slots: i32, scratch: usize): usize 
   return c.outputs + <usize>(V >> 3) * PAIR_PANEL;
 }
 
-/** Loads `rows` <= 16 steps of a value head from step `at` on; missing ones change nothing. */
+/** Loads all but the values of `rows` <= 16 steps of a value head from step `at` on; missing ones change nothing. */
 export function loadChunk(c: Chunk, call: Call, head: i32, at: i32, rows: i32): void {
-  const H = call.H, HV = call.HV, K = call.K, V = call.V;
+  const H = call.H, HV = call.HV, K = call.K;
   const keyHead = head / (HV / H);
   const keyRow = <usize>(H * K) << 2;
   const key = (<usize>at * <usize>(H * K) + <usize>(keyHead * K)) << 2;
@@ -102,11 +103,13 @@ export function loadChunk(c: Chunk, call: Call, head: i32, at: i32, rows: i32): 
       }
     }
   }
-  const values = (<usize>at * <usize>(HV * V) + <usize>(head * V)) << 2;
-  // the second write's values are the lower half of a panel; e starts from 0 then
-  const half: usize = call.form == DPLR ? 16 * PANEL_ROW : 0;
-  if (half) zeroPanels(c.values, c.V);
-  loadPanels(call.v + values, <usize>(HV * V) << 2, rows, V, c.values + half);
+}
+
+/** The values of the same steps, in place of e, or as v where e starts from 0. */
+export function loadValues(c: Chunk, call: Call, head: i32, at: i32, rows: i32): void {
+  const row = <usize>(call.HV * call.V) << 2, from = call.v + <usize>at * row + (<usize>(head * call.V) << 2);
+  if (c.writes == 2) memory.fill(c.values, 0, <usize>(c.V >> 3) * PAIR_PANEL);
+  loadPanels(from, row, rows, call.V, c.values + (c.writes == 2 ? TOKENS_PANEL : 0), c.valuePanel);
 }
 
 /** Row of q of a step, or -1: only a token's last step is read. */
@@ -192,14 +195,10 @@ function loadBeta(c: Chunk, call: Call, head: i32, at: i32, rows: i32): void {
   }
 }
 
-function zeroPanels(to: usize, V: i32): void {
-  memory.fill(to, 0, <usize>(V >> 3) * PAIR_PANEL);
-}
-
-/** [rows, V] -> the upper half of panels of 32 rows; missing rows and columns become 0. */
-export function loadPanels(from: usize, pitch: usize, rows: i32, V: i32, to: usize): void {
+/** [rows, V] -> 16 rows of panels `bytes` apart; missing rows and columns become 0. */
+export function loadPanels(from: usize, pitch: usize, rows: i32, V: i32, to: usize, bytes: usize): void {
   for (let v = 0; v < V; v += 8) {
-    const panel = to + <usize>(v >> 3) * PAIR_PANEL;
+    const panel = to + <usize>(v >> 3) * bytes;
     for (let i = 0; i < 16; i++) {
       const src = from + <usize>i * pitch + (<usize>v << 2), dst = panel + <usize>i * PANEL_ROW;
       copyRow(src, dst, i < rows ? min(8, V - v) : 0);

@@ -70,9 +70,8 @@ function chunkFloats(Kp: number, Vp: number, slots: number): number {
 }
 
 /** As `layOutGradients` does. */
-function gradientFloats(Kp: number, Vp: number, chunks: number, segment: number): number {
-  const states = 1 + Math.ceil(chunks / segment) + (segment > 1 ? segment : 0);
-  return Kp * (3 * 32 + 16 + 1 + 8) + Vp * 64 + states * Kp * Vp + chunks * Vp * 16 + 2 * 32 * 32 + 64;
+function gradientFloats(Kp: number, Vp: number): number {
+  return Kp * (3 * 32 + 16 + 1 + 8) + Vp * 64 + 2 * 32 * 32 + 64;
 }
 
 /** As deltaStep lays it out, with a state of its own where the final one is not asked for. */
@@ -92,8 +91,11 @@ const RECURRENT_UP_TO = 15;
  */
 const STATES_TOGETHER = 2 ** 18;
 
-/** Above this many bytes of states before every chunk, only every `segment`-th is kept. */
+/** Above this many bytes of states before every chunk, they are kept for a segment of the sequence at a time. */
 const KEPT_STATES = 16 * 2 ** 20;
+
+/** Bytes of all that is kept of the heads that take turns on the way back. */
+const KEPT_TOGETHER = 32 * 2 ** 20;
 
 function longestOf({ offsets, steps }: DeltaAttrs): number {
   let longest = 1;
@@ -101,10 +103,15 @@ function longestOf({ offsets, steps }: DeltaAttrs): number {
   return longest * steps;
 }
 
-function segmentsOf(Kp: number, Vp: number, attrs: DeltaAttrs) {
-  const chunks = Math.ceil(longestOf(attrs) / 16);
-  const segment = chunks * Kp * Vp * 4 <= KEPT_STATES ? 1 : Math.ceil(Math.sqrt(chunks));
-  return { chunks, segment };
+/** How the way back is cut up: chunks of a segment, segments, heads that take turns and the floats each of them keeps. */
+function segmentsOf(Kp: number, Vp: number, HV: number, attrs: DeltaAttrs) {
+  const chunks = Math.max(1, Math.ceil(longestOf(attrs) / 16));
+  const segment = chunks * Kp * Vp * 4 <= KEPT_STATES ? chunks : Math.ceil(Math.sqrt(chunks));
+  const segments = Math.ceil(chunks / segment);
+  const values = Vp * (attrs.form === 'dplr' ? 32 : 16);
+  const floats = (1 + segment + segments) * Kp * Vp + segment * segments * values;
+  const fitting = Math.max(1, Math.floor(KEPT_TOGETHER / (4 * floats)));
+  return { segment, segments, floats, together: Math.ceil(HV / Math.ceil(HV / fitting)) };
 }
 
 /** The options of a call, checked, as the kernels take them. */
@@ -134,12 +141,12 @@ export function defineDelta(name: string) {
     outputs: (shapes) => gradientNames(shapes).map((input) => shapes[input]!),
     kernel: (call) => {
       const { input, shape, output, attrs, workspace, launch } = call;
-      const { H, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
-      const { chunks, segment } = segmentsOf(Kp, Vp, attrs);
+      const { H, HV, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
+      const { segment, segments, floats, together } = segmentsOf(Kp, Vp, HV, attrs);
       const names = gradientNames(shape);
       const gradient = (wanted: DeltaInput) => output[names.indexOf(wanted)] ?? 0;
       const offsets = heapOffsets(call, attrs.offsets);
-      const work = workspace(768 + 4 * (chunkFloats(Kp, Vp, 4) + gradientFloats(Kp, Vp, chunks, segment)));
+      const work = workspace(768 + 4 * (chunkFloats(Kp, Vp, 4) + gradientFloats(Kp, Vp) + together * floats));
       launch(
         'deltaBackward',
         sequences * H,
@@ -166,7 +173,8 @@ export function defineDelta(name: string) {
         ...modes,
         ...sizes,
         segment,
-        chunks,
+        segments,
+        together,
       );
     },
     reference: deltaBackwardReference,
