@@ -1,4 +1,4 @@
-import { keep, type Tensor } from '@tensorflow/tfjs-core';
+import { keep, reshape, type Tensor } from '@tensorflow/tfjs-core';
 import { tokens } from '../nn/layers/shape';
 import { type CacheAttentionOptions, KvCache } from '../sparse/kvCache';
 
@@ -82,7 +82,8 @@ class Kept implements MixerState {
   }
 
   set(name: string, tensor: Tensor): void {
-    const kept = keep(tensor.clone());
+    // a reshape shares the data, a clone copies it
+    const kept = keep(reshape(tensor, tensor.shape));
     this.tensors.get(name)?.dispose();
     this.tensors.set(name, kept);
   }

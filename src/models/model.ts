@@ -1,11 +1,11 @@
-import { add, mul, type Tensor, tanh, tidy } from '@tensorflow/tfjs-core';
+import { add, mul, type Tensor, tanh, tidy, Variable } from '@tensorflow/tfjs-core';
 import { embedding } from '../nn/layers/embedding';
 import { linear } from '../nn/layers/linear';
 import { layerNorm } from '../nn/layers/norm';
 import { tokens } from '../nn/layers/shape';
 import { rmsNorm, routerLogits } from '../ops';
 import { Cache, type CacheOptions, forgetful } from './cache';
-import { type Mixer, type MixerFactory, type MixerSpec, mixers, type Step } from './mixers';
+import { type Comparison, type Mixer, type MixerFactory, type MixerSpec, mixers, type Step } from './mixers';
 import { type Parameter, Weights } from './parameters';
 import type { BranchSpec, LayerSpec, ModelSpec, NormSpec } from './spec';
 
@@ -90,23 +90,42 @@ export class Model {
    * @returns `[B, T, V]`
    */
   forward(ids: Tensor, { cache, last = false }: ForwardOptions = {}): Tensor {
-    const T = ids.shape[1]!;
-    const position = cache?.position ?? 0;
     return tidy(() => {
-      const shared = new Map<string, Tensor>();
-      const stateOf = (name: string) => cache?.of(name) ?? forgetful;
-      const step = (name: string): Step => ({
-        position,
-        shared,
-        state: stateOf(name),
-        stateOf: (part) => stateOf(`${name}.${part}`),
-      });
-      let x = this.embed(ids);
-      shared.set('embeddings', x);
-      for (const run of this.blocks) x = run(x, step);
-      if (cache !== undefined) cache.position += T;
-      return this.head(last ? tokens(x, T - 1, 1) : x);
+      const x = this.hidden(ids, { cache });
+      return this.head(last ? tokens(x, x.shape[1]! - 1, 1) : x);
     });
+  }
+
+  /** What each linearized layer makes of the inputs that the layers get from softmax attention below them. */
+  compareAttention(ids: Tensor): Comparison[] {
+    return tidy(() => {
+      const compared: Comparison[] = [];
+      this.hidden(ids, { compared });
+      return compared as never;
+    });
+  }
+
+  private hidden(ids: Tensor, { cache, compared }: { cache?: Cache; compared?: Comparison[] }): Tensor {
+    const position = cache?.position ?? 0;
+    const shared = new Map<string, Tensor>();
+    const stateOf = (name: string) => cache?.of(name) ?? forgetful;
+    const step = (name: string): Step => ({
+      position,
+      shared,
+      compared,
+      state: stateOf(name),
+      stateOf: (part) => stateOf(`${name}.${part}`),
+    });
+    let x = this.embed(ids);
+    shared.set('embeddings', x);
+    for (const run of this.blocks) x = run(x, step);
+    if (cache !== undefined) cache.position += ids.shape[1]!;
+    return x;
+  }
+
+  /** The parameters that are tfjs variables, which optimizers change. */
+  get variables(): Variable[] {
+    return this.parameters.map(({ value }) => value).filter((value) => value instanceof Variable);
   }
 
   /** An empty cache for `forward`; dispose it when it is done with. */

@@ -19,7 +19,11 @@ interface Recipe {
 /** A tensor of a model, there once its model is loaded. */
 export class Parameter {
   private tensor?: Tensor;
-  constructor(readonly recipes: readonly Recipe[]) {}
+  constructor(
+    /** Within its model. */
+    readonly id: string,
+    readonly recipes: readonly Recipe[],
+  ) {}
 
   get name(): string {
     return this.recipes[0].sources[0].name;
@@ -103,7 +107,7 @@ export class Weights {
       sources: sources.map(({ name, shape }) => ({ name: this.nameOf(name), shape })),
       prepare,
     }));
-    const parameter = new Parameter(named);
+    const parameter = new Parameter(id, named);
     this.known.set(id, parameter);
     return parameter;
   }

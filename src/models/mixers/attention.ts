@@ -3,6 +3,7 @@ import { linear } from '../../nn/layers/linear';
 import { channels, fromHeads, toHeads } from '../../nn/layers/shape';
 import { rmsNorm, rope, scaledDotProductAttention } from '../../ops';
 import type { MixerState } from '../cache';
+import type { Parameter, Weights } from '../parameters';
 import type { RopeSpec } from '../rope';
 import type { MixerFactory } from './mixer';
 
@@ -59,9 +60,19 @@ export interface AttentionSpec {
   names?: readonly [q: string, k: string, v: string, output: string];
 }
 
-/** Softmax attention over the tokens seen and those of the input. */
-export const attention: MixerFactory<AttentionSpec> = (weights, spec) => {
-  const { size, heads, kvHeads, headDim: D, norm, gated = false, clip, window, causal = true } = spec;
+/** What goes into attention and what becomes of its output. */
+export interface Projections {
+  /**
+   * Queries `[B, T, H, D]`, keys and values `[B, T, Hkv, D]` of tokens from a position on, the keys before they are
+   * rotated, and the gate of the output.
+   */
+  into(x: Tensor, position: number): { q: Tensor; k: Tensor; v: Tensor; unrotated: Tensor; gate?: Tensor };
+  out(heads: Tensor, gate: Tensor | undefined): Tensor;
+  sinks?: Parameter;
+}
+
+export function projections(weights: Weights, spec: AttentionSpec): Projections {
+  const { size, heads, kvHeads, headDim: D, norm, gated = false, clip } = spec;
   const { bias = { qkv: false, output: false }, names = ['q_proj', 'k_proj', 'v_proj', 'o_proj'] } = spec;
   const qProj = weights.linear(names[0], size, heads * D * (gated ? 2 : 1), bias.qkv);
   const kProj = weights.linear(names[1], size, kvHeads * D, bias.qkv);
@@ -71,26 +82,44 @@ export const attention: MixerFactory<AttentionSpec> = (weights, spec) => {
     const name = norm?.names?.[i] ?? ['q_norm', 'k_norm'][i];
     return norm && weights.tensor(`${name}.weight`, [norm.over === 'head' ? D : count * D]);
   });
-  const sinks = spec.sinks ? weights.tensor('sinks', [heads]) : undefined;
   const clipped = (x: Tensor) => (clip === undefined ? x : clipByValue(x, -clip, clip));
 
   function normed(x: Tensor, weight: typeof qNorm, over: 'head' | 'heads'): Tensor {
     return norm?.over === over ? rmsNorm(x, weight!.value, norm) : x;
   }
 
+  return {
+    sinks: spec.sinks ? weights.tensor('sinks', [heads]) : undefined,
+    into: (x, position) => {
+      const rotated = (part: Tensor) =>
+        spec.rope === undefined ? part : rope(part, { ...spec.rope, offset: position });
+      const projected = linear(x, qProj);
+      const both = gated ? toHeads(projected, 2 * D) : undefined;
+      const query = both === undefined ? clipped(projected) : fromHeads(channels(both, 0, D));
+      const key = toHeads(normed(clipped(linear(x, kProj)), kNorm, 'heads'), D);
+      const unrotated = normed(spec.keyScale === undefined ? key : mul(key, spec.keyScale), kNorm, 'head');
+      return {
+        q: rotated(normed(toHeads(normed(query, qNorm, 'heads'), D), qNorm, 'head')),
+        k: rotated(unrotated),
+        v: toHeads(clipped(linear(x, vProj)), D),
+        unrotated,
+        gate: both && channels(both, D, D),
+      };
+    },
+    out: (output, gate) => {
+      const open = gate === undefined ? output : mul(output, sigmoid(gate));
+      return linear(fromHeads(open), oProj);
+    },
+  };
+}
+
+/** Softmax attention over the tokens seen and those of the input. */
+export const attention: MixerFactory<AttentionSpec> = (weights, spec) => {
+  const { into, out, sinks } = projections(weights, spec);
+  const { scale, window, softcap, causal } = spec;
   return (x, { state, position }) => {
-    const rotated = (heads: Tensor) =>
-      spec.rope === undefined ? heads : rope(heads, { ...spec.rope, offset: position });
-    const projected = linear(x, qProj);
-    const gate = gated ? toHeads(projected, 2 * D) : undefined;
-    const query = gate === undefined ? clipped(projected) : fromHeads(channels(gate, 0, D));
-    const q = rotated(normed(toHeads(normed(query, qNorm, 'heads'), D), qNorm, 'head'));
-    const key = toHeads(normed(clipped(linear(x, kProj)), kNorm, 'heads'), D);
-    const k = rotated(normed(spec.keyScale === undefined ? key : mul(key, spec.keyScale), kNorm, 'head'));
-    const v = toHeads(clipped(linear(x, vProj)), D);
-    const options = { scale: spec.scale, window, softcap: spec.softcap, sink: sinks?.value };
-    const output = causalAttention(state, q, k, v, options, causal);
-    const open = gate === undefined ? output : mul(output, sigmoid(channels(gate, D, D)));
-    return linear(fromHeads(open), oProj);
+    const { q, k, v, gate } = into(x, position);
+    const options = { scale, window, softcap, sink: sinks?.value };
+    return out(causalAttention(state, q, k, v, options, causal), gate);
   };
 };

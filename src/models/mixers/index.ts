@@ -10,6 +10,7 @@ import { hgrn2 } from './hgrn2';
 import { kda } from './kda';
 import { latent } from './latent';
 import { lightning } from './lightning';
+import { linearized } from './linearized';
 import { mamba } from './mamba';
 import { mamba2 } from './mamba2';
 import type { MixerFactory } from './mixer';
@@ -34,6 +35,7 @@ const single = {
   kda,
   latent,
   lightning,
+  linearized,
   mamba,
   mamba2,
   moe,
@@ -61,4 +63,4 @@ export const mixers = { ...single, parallel };
 /** A mixer as data. */
 export type MixerSpec = SpecOf<(typeof mixers)[keyof typeof mixers]>;
 
-export type { Mixer, MixerFactory, Step } from './mixer';
+export type { Comparison, Mixer, MixerFactory, Step } from './mixer';

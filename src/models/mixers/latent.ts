@@ -1,12 +1,13 @@
-import { concat, mul, reshape, slice, type Tensor, tile, transpose } from '@tensorflow/tfjs-core';
+import { concat, mul, reshape, slice, type Tensor, tile } from '@tensorflow/tfjs-core';
 import { linear } from '../../nn/layers/linear';
 import { layerNorm } from '../../nn/layers/norm';
 import { channels, fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
-import { deepseekSparseAttention, groupedMatMul, rmsNorm, rope, scaledDotProductAttention } from '../../ops';
+import { deepseekSparseAttention, rmsNorm, rope, scaledDotProductAttention } from '../../ops';
 import type { Weights } from '../parameters';
 import type { RopeSpec } from '../rope';
 import { afterPast, appended, behindPast } from './everyToken';
 import type { MixerFactory } from './mixer';
+import { perHead } from './perHead';
 
 export interface LatentSpec {
   type: 'latent';
@@ -46,14 +47,6 @@ function indexerOf(weights: Weights, size: number, qRank: number, spec: NonNulla
       w: mul(linear(x, share), heads ** -0.5),
     };
   };
-}
-
-/** `[B, T, H, D]` times a matrix `[D, F]` per head, `[H, D, F]`, or its transpose. */
-function perHead(x: Tensor, weights: Tensor, transposeWeights: boolean): Tensor {
-  const [B, T, H, D] = x.shape;
-  const rows = reshape(transpose(x, [2, 0, 1, 3]), [H * B * T, D]);
-  const y = groupedMatMul(rows, weights, Array(H).fill(B * T), { transposeWeights });
-  return transpose(reshape(y, [H, B, T, y.shape[1]!]), [1, 2, 0, 3]);
 }
 
 /**

@@ -12,6 +12,14 @@ export interface Step {
   stateOf(part: string): MixerState;
   /** What layers pass on to later ones of the same pass, by name. */
   shared: Map<string, Tensor>;
+  /** Where linearized attention leaves its output and that of softmax, which it then passes on in its place. */
+  compared?: Comparison[];
+}
+
+/** Outputs of one layer's attention for the same queries, keys and values, `[B, T, H, D]`. */
+export interface Comparison {
+  linear: Tensor;
+  softmax: Tensor;
 }
 
 /** `[B, T, C]` to `[B, T, C]` */
