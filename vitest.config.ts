@@ -10,6 +10,13 @@ const own = (name: string) => ({
 });
 
 export default defineConfig({
+  // examples and docs import the package by its name
+  resolve: {
+    alias: [
+      { find: /^linnet$/, replacement: `${import.meta.dirname}/src/index.ts` },
+      { find: /^linnet\/(.*)$/, replacement: `${import.meta.dirname}/src/$1` },
+    ],
+  },
   test: {
     testTimeout: 60_000,
     maxWorkers: 2,

@@ -37,13 +37,11 @@ export interface LinearizeOptions {
   features?: number;
   /** Tokens with softmax attention in LoLCATs and Liger; default 64. */
   window?: number;
-  /** Of Performer's features; default 0. */
+  /** Of what is random in the maps: Performer's, and rows beyond the first `headDim`; default 0. */
   seed?: number;
 }
 
 const NORMALIZER = 16;
-/** sigmoid(-2.2) is 0.1, where LoLCATs starts. */
-const FACTOR = { after: -2.1972246, beside: 0 };
 
 function linearizedSpec(attention: AttentionSpec, options: LinearizeOptions): LinearizedSpec {
   const { mixer, window: size = 64 } = options;
@@ -59,15 +57,26 @@ function linearizedSpec(attention: AttentionSpec, options: LinearizeOptions): Li
   return { ...spec, window: { size, linear: 'beside' }, gates: { normalizer: NORMALIZER } };
 }
 
-/** Feature maps whose products are, to first order, proportional to softmax's `exp(scale q . k)`. */
-function firstOrder(spec: LinearizedSpec): number[][] {
+/**
+ * Feature maps whose products are, to first order, proportional to softmax's `exp(scale q . k)`: groups of orthogonal rows,
+ * the first one the axes, each once more with the other sign where the map does not do that itself.
+ */
+function firstOrder(spec: LinearizedSpec, head: number, seed: number): number[][] {
   const { features, featureMap, attention } = spec;
   const { headDim: D, scale = D ** -0.5 } = attention;
   const gain = Math.sqrt(D * scale);
-  return Array.from({ length: features }, (_, row) => {
-    const sign = featureMap === 't2r' && Math.floor(row / D) % 2 === 1 ? -1 : 1;
-    return Array.from({ length: D }, (_, column) => (column === row % D ? sign * gain : 0));
-  });
+  const signs = featureMap === 't2r' ? [1, -1] : [1];
+  const groups = Math.ceil(features / (signs.length * D));
+  const random = tidy(() => randomProjection(groups * D, D, { seed: seed + head }).arraySync()) as number[][];
+  const directions = random.map((row, i) =>
+    i < D ? row.map((_, column) => (column === i ? 1 : 0)) : row.map((x) => x / Math.hypot(...row)),
+  );
+  const rows = Array.from({ length: groups }, (_, group) =>
+    signs.flatMap((sign) =>
+      directions.slice(group * D, (group + 1) * D).map((row) => row.map((x) => sign * gain * x)),
+    ),
+  );
+  return rows.flat().slice(0, features);
 }
 
 /** The first value of a parameter that the softmax model has not. */
@@ -75,11 +84,13 @@ function initial({ name, recipes }: Parameter, spec: LinearizedSpec, seed: numbe
   const { shape } = recipes[0].sources[0];
   const [H, m, D] = shape as [number, number, number];
   const filled = (value: number) => tensor(new Float32Array(H * (m ?? 1)).fill(value), [...shape]);
-  if (name.endsWith('window_factors')) return filled(FACTOR[spec.window!.linear]);
+  if (name.endsWith('window_factors')) {
+    // exp(scale q . k) is, to first order, the product of Hedgehog's features times their number
+    return filled(spec.window!.linear === 'after' ? -Math.log(2 * spec.features - 1) : 0);
+  }
   if (name.endsWith('.bias')) return filled(1);
   if (spec.featureMap === 'performer') return randomProjection(m, D, { heads: H, seed });
-  const rows = firstOrder(spec);
-  return tensor(Array.from({ length: H }, () => rows));
+  return tensor(Array.from({ length: H }, (_, head) => firstOrder(spec, head, seed)));
 }
 
 const attentionOf = ({ token }: LayerSpec) => (token.mixer.type === 'attention' ? token.mixer : undefined);

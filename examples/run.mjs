@@ -1,0 +1,14 @@
+// Runs examples/<name>/main.ts against the built package: npm run example -- <name>
+import { build } from 'esbuild';
+
+const [name] = process.argv.slice(2);
+const outfile = `dist/examples/${name}.mjs`;
+await build({
+  entryPoints: [`examples/${name}/main.ts`],
+  outfile,
+  bundle: true,
+  packages: 'external',
+  platform: 'node',
+  format: 'esm',
+});
+await import(new URL(`../${outfile}`, import.meta.url).href);
