@@ -1,6 +1,7 @@
-import { customGrad, dispose, grads, keep, onesLike, scalar, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { customGrad, dispose, grads, keep, ones, scalar, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { Tensors } from '../src/catalog/types';
 import * as linnet from '../src/ops';
+import { state } from '../src/runtime/modules';
 import type { Contender } from './measure';
 import { onnxRuntime, openSession } from './onnx/session';
 import { WITH_GRADIENT } from './report';
@@ -16,13 +17,29 @@ export function leastBytes(workload: Workload, tensors: Tensors): number {
   return tidy(() => bytesOf(Object.values(tensors)) + bytesOf(listOf(workload.call(linnet, tensors))));
 }
 
-function synchronous(name: string, run: () => Tensor | readonly Tensor[]): Contender {
+function synchronous(name: string, run: () => Tensor | readonly Tensor[]): Contender & { run(): void } {
   return { name, run: () => dispose(tidy(() => listOf(run()))) };
+}
+
+/** The same call without the other threads. */
+function onOneThread(contender: Contender & { run(): void }): Contender {
+  return {
+    name: 'one thread',
+    run() {
+      const { pool } = state;
+      state.pool = undefined;
+      try {
+        contender.run();
+      } finally {
+        state.pool = pool;
+      }
+    },
+  };
 }
 
 /** Forward and backward, from gradients of ones. */
 function withGradients({ call, differentiable = [] }: Workload, tensors: Tensors): Contender {
-  const dy = tidy(() => listOf(call(linnet, tensors)).map((y) => keep(onesLike(y))));
+  const dy = tidy(() => listOf(call(linnet, tensors)).map((y) => keep(ones(y.shape))));
   const gradients = grads((...values: Tensor[]) => {
     const given = Object.fromEntries(differentiable.map((name, i) => [name, values[i]]));
     const outputs = listOf(call(linnet, { ...tensors, ...given }));
@@ -47,14 +64,16 @@ async function onnx(workload: Workload, tensors: Tensors, threads: number): Prom
   );
 }
 
-/** linnet first, then its own gradient and every rival of the workload that is installed. */
+/** linnet first, then linnet on one of several threads, its own gradient and every rival of the workload that is installed. */
 export async function contendersOf(
   workload: Workload,
   tensors: Tensors,
   threads: number,
 ): Promise<Contender[]> {
+  const own = synchronous('linnet', () => workload.call(linnet, tensors));
   return [
-    synchronous('linnet', () => workload.call(linnet, tensors)),
+    own,
+    ...(threads > 1 ? [onOneThread(own)] : []),
     ...(workload.differentiable === undefined ? [] : [withGradients(workload, tensors)]),
     ...Object.entries(workload.rivals ?? {}).map(([name, rival]) => synchronous(name, () => rival(tensors))),
     ...(await onnx(workload, tensors, threads)),

@@ -4,34 +4,44 @@ import { catalog } from '../src/catalog';
 import { drawInputs } from '../src/catalog/numerics';
 import { verify } from '../src/cli/verify';
 import { info } from '../src/index';
+import { forgettingAttention } from './attention/forgettingAttention';
 import { multiHeadLatentAttention } from './attention/multiHeadLatentAttention';
 import { scaledDotProductAttention } from './attention/scaledDotProductAttention';
 import { contendersOf, leastBytes } from './contenders';
 import { additive } from './linear/additive';
 import { delta } from './linear/delta';
 import { measure, QUICK, STEADY } from './measure';
+import { experts } from './moe/experts';
 import { moe } from './moe/moe';
+import { routing } from './moe/routing';
 import { nn } from './nn/nn';
 import { onnxRuntime } from './onnx/session';
 import { measurePeak } from './peak';
 import { emptyReport, lineOf, type Report, rowOf } from './report';
+import { clustered } from './sparse/clustered';
 import { dynamic, int8Decode } from './sparse/dynamic';
 import { flexAttention } from './sparse/flexAttention';
+import { blocks } from './ssm/blocks';
 import { mamba } from './ssm/mamba';
 import { scans } from './ssm/scans';
 import type { Workload } from './types';
 
 export const workloads: readonly Workload[] = [
   ...scaledDotProductAttention,
+  ...forgettingAttention,
   ...multiHeadLatentAttention,
   ...flexAttention,
   ...dynamic,
   ...int8Decode,
+  ...clustered,
   ...additive,
   ...delta,
   ...mamba,
   ...scans,
+  ...blocks,
   ...moe,
+  ...routing,
+  ...experts,
   ...nn,
 ];
 

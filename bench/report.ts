@@ -18,6 +18,8 @@ export interface Row {
   /** Share of what arithmetic or memory allows, whichever is less: percent of the time that bound would take. */
   percentOfBound: number;
   bound: 'arithmetic' | 'memory';
+  /** The same of forward and backward together, taken for three times the work of forward alone. */
+  percentWithGradients?: number;
 }
 
 export interface Report {
@@ -63,6 +65,8 @@ export function rowOf(
 ): Row {
   const ms = times.linnet.median;
   const [arithmetic, memory] = [flops / peak.gflops / 1e6, bytes / peak.gbytes / 1e6];
+  const least = 100 * Math.max(arithmetic, memory);
+  const gradient = times[WITH_GRADIENT];
   return {
     op,
     family,
@@ -71,8 +75,9 @@ export function rowOf(
     bytes,
     times,
     gflops: flops / ms / 1e6,
-    percentOfBound: (100 * Math.max(arithmetic, memory)) / ms,
+    percentOfBound: least / ms,
     bound: arithmetic >= memory ? 'arithmetic' : 'memory',
+    percentWithGradients: gradient && (3 * least) / gradient.median,
   };
 }
 
@@ -83,15 +88,21 @@ function rivalsOf({ times: { linnet, ...others } }: Row): string[] {
     .map(([name, { median }]) => `${name} ${milliseconds(median)} (${(median / linnet.median).toFixed(1)}x)`);
 }
 
+/** Forward and backward as a multiple of forward, with their share of the bound. */
+function gradientOf({ times, percentWithGradients = 0 }: Row): string {
+  const gradient = times[WITH_GRADIENT];
+  if (gradient === undefined) return '';
+  return `${(gradient.median / times.linnet.median).toFixed(1)}x, ${percentWithGradients.toFixed(0)}%`;
+}
+
 /** The rows of a report as a Markdown table. */
 export function tableOf({ rows }: Pick<Report, 'rows'>): string {
   const lines = rows.map((row) => {
-    const gradient = row.times[WITH_GRADIENT];
     const cells = [
       `\`${row.op}\``,
       row.id,
       milliseconds(row.times.linnet.median),
-      gradient === undefined ? '' : `${(gradient.median / row.times.linnet.median).toFixed(1)}x`,
+      gradientOf(row),
       `${row.percentOfBound.toFixed(0)}% of ${row.bound}`,
       rivalsOf(row).join(', '),
     ];
@@ -113,8 +124,7 @@ export function lineOf(row: Row, threads: number, before?: Row): string {
     `${row.gflops.toFixed(1)} GFLOP/s, ${share}`,
   ];
   if (gradient !== undefined) {
-    const ratio = (gradient.median / linnet.median).toFixed(1);
-    parts.push(`with gradients ${milliseconds(gradient.median)} (${ratio}x)`);
+    parts.push(`with gradients ${milliseconds(gradient.median)} (${gradientOf(row)})`);
   }
   parts.push(...rivalsOf(row));
   if (before !== undefined) parts.push(`before ${(before.times.linnet.median / linnet.median).toFixed(2)}x`);

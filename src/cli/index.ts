@@ -23,19 +23,34 @@ const { positionals, values } = parseArgs({
   },
 });
 
-if (positionals[0] === 'table') {
-  console.log(tableOf(JSON.parse(readFileSync(positionals[1], 'utf8'))));
-  process.exit();
-}
-await ready({ threads: Number(values.threads ?? 1) });
-const { version, simd, threads } = info();
-if (!values.json)
+const commands: Record<string, () => Promise<void> | void> = {
+  async verify() {
+    await start();
+    process.exitCode = verifyCommand(values) ? 0 : 1;
+  },
+  async bench() {
+    await start();
+    await benchCommand(values);
+  },
+  table() {
+    console.log(tableOf(JSON.parse(readFileSync(positionals[1], 'utf8'))));
+  },
+};
+
+async function start(): Promise<void> {
+  const count = Number(values.threads ?? 1);
+  if (!Number.isInteger(count) || count < 1)
+    throw new Error(`linnet: --threads must be a positive integer; got ${values.threads}`);
+  await ready({ threads: count });
+  const { version, simd, threads } = info();
+  if (values.json) return;
   console.log(
-    `linnet ${version}, Node ${process.version}, ${simd.level} (${simd.reason}), ${threads.count} thread`,
+    `linnet ${version}, Node ${process.version}, ${simd.level} (${simd.reason}), ${threads.count} thread${threads.count === 1 ? '' : 's'}`,
   );
-if (positionals[0] === 'verify') process.exitCode = verifyCommand(values) ? 0 : 1;
-else if (positionals[0] === 'bench') await benchCommand(values);
-else {
+}
+
+const command = commands[positionals[0] ?? ''];
+if (command === undefined) {
   console.error(USAGE);
   process.exitCode = 2;
-}
+} else await command();

@@ -1,0 +1,13 @@
+import { expect, it } from 'vitest';
+import { workloads } from '../../bench';
+import { catalog } from '../../src/catalog';
+
+it('every op of the catalog has a workload', () => {
+  const timed = new Set<string>(workloads.map(({ op }) => op));
+  expect(catalog.filter(({ family, name }) => family !== 'linear' && !timed.has(name))).toEqual([]);
+});
+
+it('a workload has a name of its own', () => {
+  const names = workloads.map(({ op, id }) => `${op} ${id}`);
+  expect(names).toEqual([...new Set(names)]);
+});
