@@ -10,4 +10,4 @@ export { type ForwardOptions, Model } from './model';
 export type { LoadProgress, Parameter } from './parameters';
 export type { Safetensors } from './safetensors';
 export { type SamplingOptions, sampleToken } from './sampling';
-export type { BranchSpec, LayerSpec, ModelSpec, NormSpec } from './spec';
+export type { BranchSpec, KeyValueSpec, LayerSpec, ModelSpec, NormSpec } from './spec';

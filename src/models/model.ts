@@ -2,12 +2,12 @@ import { add, mul, type Tensor, tanh, tidy, Variable } from '@tensorflow/tfjs-co
 import { embedding } from '../nn/layers/embedding';
 import { linear } from '../nn/layers/linear';
 import { layerNorm } from '../nn/layers/norm';
-import { tokens } from '../nn/layers/shape';
-import { rmsNorm, routerLogits } from '../ops';
+import { toHeads, tokens } from '../nn/layers/shape';
+import { rmsNorm, rope, routerLogits } from '../ops';
 import { Cache, type CacheOptions, forgetful } from './cache';
 import { type Comparison, type Mixer, type MixerFactory, type MixerSpec, mixers, type Step } from './mixers';
 import { type Parameter, Weights } from './parameters';
-import type { BranchSpec, LayerSpec, ModelSpec, NormSpec } from './spec';
+import type { BranchSpec, KeyValueSpec, LayerSpec, ModelSpec, NormSpec } from './spec';
 
 type Function = (x: Tensor) => Tensor;
 type Block = (x: Tensor, step: (name: string) => Step) => Tensor;
@@ -53,6 +53,34 @@ function block(root: Weights, spec: LayerSpec): Block {
   };
 }
 
+/** Leaves keys and values for layers with `crossAttention`, in the cache if there is one. */
+function keyValues(root: Weights, spec: KeyValueSpec): (x: Tensor, step: Step) => void {
+  const { name, size, heads, headDim: D } = spec;
+  const weights = root.at(name);
+  const before = spec.norm && norm(weights, spec.norm);
+  const [kProj, vProj] = ['k_proj', 'v_proj'].map((part) => weights.linear(part, size, heads * D));
+  return (x, { position, shared, stateAt }) => {
+    const input = before === undefined ? x : before(x);
+    const key = toHeads(linear(input, kProj), D);
+    const k = spec.rope === undefined ? key : rope(key, { ...spec.rope, offset: position });
+    const v = toHeads(linear(input, vProj), D);
+    shared.set(`${name}.keys`, k).set(`${name}.values`, v);
+    stateAt(name).keyValues()?.append(k, v);
+  };
+}
+
+/** Whether a layer's output for a token depends on no other token of its input. */
+const isTokenwise = ({ token, channel }: LayerSpec) =>
+  token.mixer.type === 'crossAttention' &&
+  (channel === undefined || ['feedForward', 'moe'].includes(channel.mixer.type));
+
+/** The first layer from which on the last token needs no others but by their keys and values. */
+function firstOfLastOnly(layers: readonly LayerSpec[]): number {
+  let i = layers.length;
+  while (i > 0 && isTokenwise(layers[i - 1])) if (layers[--i].keyValues !== undefined) break;
+  return i;
+}
+
 export interface ForwardOptions {
   /** Goes on from the tokens it has seen, and remembers these. */
   cache?: Cache;
@@ -65,6 +93,8 @@ export class Model {
   readonly parameters: readonly Parameter[];
   private readonly embed: (ids: Tensor) => Tensor;
   private readonly blocks: readonly Block[];
+  private readonly published: readonly (ReturnType<typeof keyValues> | undefined)[];
+  private readonly lastOnly: number;
   private readonly head: Function;
 
   constructor(readonly spec: ModelSpec) {
@@ -72,6 +102,8 @@ export class Model {
     const table = weights.tensor(`${spec.embedding.name}.weight`, [spec.vocabSize, spec.size]);
     this.embed = (ids) => scaled(embedding(ids, table.value), spec.embedding.scale);
     this.blocks = spec.layers.map((layer) => block(weights, layer));
+    this.published = spec.layers.map((layer) => layer.keyValues && keyValues(weights, layer.keyValues));
+    this.lastOnly = firstOfLastOnly(spec.layers);
     const normed: Function = spec.norm === undefined ? (x) => x : norm(weights, spec.norm);
     const { name, bias, scale, softcap } = spec.head;
     const own = name === undefined ? undefined : weights.linear(name, spec.size, spec.vocabSize, bias);
@@ -91,7 +123,7 @@ export class Model {
    */
   forward(ids: Tensor, { cache, last = false }: ForwardOptions = {}): Tensor {
     return tidy(() => {
-      const x = this.hidden(ids, { cache });
+      const x = this.hidden(ids, { cache, last });
       return this.head(last ? tokens(x, x.shape[1]! - 1, 1) : x);
     });
   }
@@ -105,21 +137,33 @@ export class Model {
     });
   }
 
-  private hidden(ids: Tensor, { cache, compared }: { cache?: Cache; compared?: Comparison[] }): Tensor {
-    const position = cache?.position ?? 0;
+  private hidden(
+    ids: Tensor,
+    { cache, compared, last = false }: ForwardOptions & { compared?: Comparison[] },
+  ): Tensor {
+    const T = ids.shape[1]!;
+    let position = cache?.position ?? 0;
     const shared = new Map<string, Tensor>();
-    const stateOf = (name: string) => cache?.of(name) ?? forgetful;
+    const stateAt = (name: string) => cache?.of(name) ?? forgetful;
     const step = (name: string): Step => ({
       position,
       shared,
       compared,
-      state: stateOf(name),
-      stateOf: (part) => stateOf(`${name}.${part}`),
+      state: stateAt(name),
+      stateOf: (part) => stateAt(`${name}.${part}`),
+      stateAt,
     });
     let x = this.embed(ids);
     shared.set('embeddings', x);
-    for (const run of this.blocks) x = run(x, step);
-    if (cache !== undefined) cache.position += ids.shape[1]!;
+    this.blocks.forEach((run, i) => {
+      this.published[i]?.(x, step(''));
+      if (last && i === this.lastOnly) {
+        position += T - 1;
+        x = tokens(x, T - 1, 1);
+      }
+      x = run(x, step);
+    });
+    if (cache !== undefined) cache.position += T;
     return x;
   }
 

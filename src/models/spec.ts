@@ -1,4 +1,5 @@
 import type { MixerSpec } from './mixers';
+import type { RopeSpec } from './rope';
 
 export interface NormSpec {
   type: 'rms' | 'layer';
@@ -27,8 +28,22 @@ export interface BranchSpec {
   outputScale?: number;
 }
 
+/** Keys and values made once, of the stream before a layer, for all layers with `crossAttention` from it on (YOCO). */
+export interface KeyValueSpec {
+  /** Where `k_proj`, `v_proj` and the norm lie, and what `crossAttention` calls it. */
+  name: string;
+  size: number;
+  heads: number;
+  headDim: number;
+  /** Before the projections. */
+  norm?: NormSpec;
+  /** Default none. */
+  rope?: RopeSpec;
+}
+
 /** A token mixer and, mostly, a channel mixer. */
 export interface LayerSpec {
+  keyValues?: KeyValueSpec;
   /** Where its weights lie: `model.layers.0`. */
   name: string;
   /** Before anything else. */

@@ -2,6 +2,7 @@ import { feedForward } from '../channels/feedForward';
 import { moe } from '../channels/moe';
 import { rwkvChannel } from '../channels/rwkv';
 import { attention } from './attention';
+import { crossAttention } from './crossAttention';
 import { delta } from './delta';
 import { gatedDelta } from './gatedDelta';
 import { gla } from './gla';
@@ -26,6 +27,7 @@ import { zamba2 } from './zamba2';
 
 const single = {
   attention,
+  crossAttention,
   delta,
   feedForward,
   gatedDelta,

@@ -10,6 +10,8 @@ export interface Step {
   state: MixerState;
   /** What mixers within it remember, by name. */
   stateOf(part: string): MixerState;
+  /** What is remembered under a name of the whole model. */
+  stateAt(name: string): MixerState;
   /** What layers pass on to later ones of the same pass, by name. */
   shared: Map<string, Tensor>;
   /** Where linearized attention leaves its output and that of softmax, which it then passes on in its place. */

@@ -1,7 +1,8 @@
 import { addN, mul } from '@tensorflow/tfjs-core';
-import type { Mixer, MixerFactory } from './mixer';
+import { rmsNorm } from '../../ops';
+import type { MixerFactory } from './mixer';
 
-/** Mixers side by side, whose scaled outputs are added (Falcon-H1, Hymba). */
+/** Mixers side by side, whose scaled outputs are added (Falcon-H1), normed before (Hymba). */
 export interface ParallelSpec<Inner> {
   type: 'parallel';
   branches: readonly {
@@ -11,17 +12,23 @@ export interface ParallelSpec<Inner> {
     /** Default 1. */
     inputScale?: number;
     outputScale?: number;
+    /** Root mean square norm of the output, before its scale; default none. */
+    norm?: { name: string; size: number; eps: number };
   }[];
 }
 
 export function parallelOf<Inner>(make: MixerFactory<Inner>): MixerFactory<ParallelSpec<Inner>> {
   return (weights, { branches }) => {
-    const mixers = branches.map(({ name, mixer }): Mixer => make(weights.at(name), mixer));
+    const parts = branches.map(({ name, mixer, norm }) => ({
+      mix: make(weights.at(name), mixer),
+      weight: norm && weights.tensor(`${norm.name}.weight`, [norm.size]),
+    }));
     return (x, step) =>
       addN(
-        branches.map(({ name, inputScale = 1, outputScale = 1 }, i) => {
-          const own = { ...step, state: step.stateOf(name) };
-          return mul(mixers[i](mul(x, inputScale), own), outputScale);
+        branches.map(({ name, inputScale = 1, outputScale = 1, norm }, i) => {
+          const { mix, weight } = parts[i];
+          const output = mix(mul(x, inputScale), { ...step, state: step.stateOf(name) });
+          return mul(norm === undefined ? output : rmsNorm(output, weight!.value, norm), outputScale);
         }),
       );
   };
