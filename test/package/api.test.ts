@@ -18,7 +18,7 @@ const program = ts.createProgram(
 const checker = program.getTypeChecker();
 const FORMAT = ts.TypeFormatFlags.NoTruncation | ts.TypeFormatFlags.UseAliasDefinedOutsideCurrentScope;
 
-const short = (text: string) => text.replaceAll('Tensor<Rank>', 'Tensor');
+const short = (text: string) => text.replaceAll('Tensor<Rank>', 'Tensor').replaceAll(`${root}/`, '');
 const textOf = (type: ts.Type, flags = FORMAT) => short(checker.typeToString(type, undefined, flags));
 const callOf = (signature: ts.Signature) => short(checker.signatureToString(signature, undefined, FORMAT));
 const isPrivate = (symbol: ts.Symbol) =>
