@@ -1,3 +1,5 @@
+/** @module linnet */
+
 export * from './linear/tools';
 export * from './moe/tools';
 export * from './nn/tools';

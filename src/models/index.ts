@@ -1,3 +1,5 @@
+/** @module linnet/models */
+
 export { architectures } from './architectures';
 export type { FileLike } from './bytes';
 export { Cache, type CacheOptions, type MixerState } from './cache';

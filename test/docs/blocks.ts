@@ -85,7 +85,7 @@ function moduleOf(program: Block[]): string {
 
 const walk = (path: string, ending: string): string[] =>
   readdirSync(`${root}${path}`, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith(ending) && !/(^|\/)(\.|node_modules)/.test(name))
+    .filter((name) => name.endsWith(ending) && !/(^|\/)(\.|api\/)/.test(name))
     .map((name) => `${path}/${name}`);
 
 /** Comments of a source file as text, line by line where they stand. */

@@ -1,3 +1,5 @@
+/** @module linnet/nn */
+
 export { type ActivationName, activationName, activations, silu } from './activation';
 export { embedding } from './embedding';
 export { type LinearWeights, linear } from './linear';

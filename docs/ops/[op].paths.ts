@@ -1,0 +1,4 @@
+import { catalog } from '../../src/catalog';
+import { opPages } from '../.vitepress/opPage';
+
+export default { paths: () => opPages(catalog) };
