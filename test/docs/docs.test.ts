@@ -31,7 +31,7 @@ describe('code blocks', () => {
   // threads need a heap of their own kind, which test/threads sets up
   runEach(programs.filter(({ name }) => !name.startsWith('docs/guide/threads')));
 
-  it('have no type errors', () => expect(complaints()).toEqual([]));
+  it('have no type errors', { timeout: 180_000 }, () => expect(complaints()).toEqual([]));
 });
 
 it('the docstring of every op has an example', () => {
