@@ -1,7 +1,7 @@
-// Runs examples/<name>/main.ts against the built package: npm run example -- <name>
+// Runs examples/<name>/main.ts against the built package: npm run example -- <name> [arguments]
 import { build } from 'esbuild';
 
-const [name] = process.argv.slice(2);
+const [name] = process.argv.splice(2, 1);
 const outfile = `dist/examples/${name}.mjs`;
 await build({
   entryPoints: [`examples/${name}/main.ts`],
