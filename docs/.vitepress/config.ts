@@ -27,12 +27,16 @@ export default defineConfig({
         items: [
           { text: 'Quick start', link: '/' },
           { text: 'Install and bundlers', link: '/guide/install' },
+          { text: 'Names of other libraries', link: '/guide/names' },
           { text: 'Gradients and training', link: '/guide/training' },
           { text: 'Tensors and memory', link: '/guide/memory' },
           { text: 'Threads', link: '/guide/threads' },
           { text: 'Numerics', link: '/guide/numerics' },
           { text: 'Models', link: '/models' },
+          { text: 'Examples', link: '/examples' },
           { text: 'Speed', link: '/bench' },
+          { text: 'A survey’s taxonomy', link: '/survey' },
+          { text: 'Contributing', link: '/contributing' },
         ],
       },
       {

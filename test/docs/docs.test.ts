@@ -41,3 +41,8 @@ it('the docstring of every op has an example', () => {
   const without = catalog.filter(({ name }) => !examples.some((text) => text.includes(`${name}(`)));
   expect(without.map(({ name }) => name)).toEqual([]);
 });
+
+it('guide/names.md has the name of every op', () => {
+  const page = readFileSync('docs/guide/names.md', 'utf8');
+  expect(catalog.filter(({ name }) => !page.includes(`\`${name}\``)).map(({ name }) => name)).toEqual([]);
+});
