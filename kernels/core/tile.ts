@@ -22,8 +22,8 @@ export function rowTile(
   }
   let a0 = a, a1 = a0 + rowA, a2 = a1 + rowA, a3 = a2 + rowA;
   let pb = b;
-  for (let s = n; s > 0; s--) {
-    const b0 = v128.load(pb), b1 = v128.load(pb, 16); // [8]
+  for (let s = n; s > 0; s -= 2) {
+    let b0 = v128.load(pb), b1 = v128.load(pb, 16); // [8]
     let x = v128.load32_splat(a0);
     c00 = fma(x, b0, c00); c01 = fma(x, b1, c01);
     x = v128.load32_splat(a1);
@@ -32,8 +32,19 @@ export function rowTile(
     c20 = fma(x, b0, c20); c21 = fma(x, b1, c21);
     x = v128.load32_splat(a3);
     c30 = fma(x, b0, c30); c31 = fma(x, b1, c31);
-    a0 += 4; a1 += 4; a2 += 4; a3 += 4;
+    if (s == 1) break;
     pb += stepB;
+    b0 = v128.load(pb); b1 = v128.load(pb, 16);
+    x = v128.load32_splat(a0, 4);
+    c00 = fma(x, b0, c00); c01 = fma(x, b1, c01);
+    x = v128.load32_splat(a1, 4);
+    c10 = fma(x, b0, c10); c11 = fma(x, b1, c11);
+    x = v128.load32_splat(a2, 4);
+    c20 = fma(x, b0, c20); c21 = fma(x, b1, c21);
+    x = v128.load32_splat(a3, 4);
+    c30 = fma(x, b0, c30); c31 = fma(x, b1, c31);
+    pb += stepB;
+    a0 += 8; a1 += 8; a2 += 8; a3 += 8;
   }
   v128.store(c, c00); v128.store(c, c01, 16); v128.store(c1, c10); v128.store(c1, c11, 16);
   v128.store(c2, c20); v128.store(c2, c21, 16); v128.store(c3, c30); v128.store(c3, c31, 16);
@@ -53,9 +64,21 @@ export function columnTile(
     c20 = v128.load(c2); c21 = v128.load(c2, 16); c30 = v128.load(c3); c31 = v128.load(c3, 16);
   }
   let pa = a, pb = b;
-  for (let s = n; s > 0; s--) {
-    const b0 = v128.load(pb), b1 = v128.load(pb, 16); // [8]
+  for (let s = n; s > 0; s -= 2) {
+    let b0 = v128.load(pb), b1 = v128.load(pb, 16); // [8]
     let x = v128.load32_splat(pa);
+    c00 = fma(x, b0, c00); c01 = fma(x, b1, c01);
+    x = v128.load32_splat(pa, 4);
+    c10 = fma(x, b0, c10); c11 = fma(x, b1, c11);
+    x = v128.load32_splat(pa, 8);
+    c20 = fma(x, b0, c20); c21 = fma(x, b1, c21);
+    x = v128.load32_splat(pa, 12);
+    c30 = fma(x, b0, c30); c31 = fma(x, b1, c31);
+    if (s == 1) break;
+    pa += stepA;
+    pb += stepB;
+    b0 = v128.load(pb); b1 = v128.load(pb, 16);
+    x = v128.load32_splat(pa);
     c00 = fma(x, b0, c00); c01 = fma(x, b1, c01);
     x = v128.load32_splat(pa, 4);
     c10 = fma(x, b0, c10); c11 = fma(x, b1, c11);

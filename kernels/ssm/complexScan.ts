@@ -92,7 +92,23 @@ export function complexScanBackward(
     for (let t = T; t > 0; t--) {
       const beforeRe = t > 1 ? hRe + p + back : initialRe ? initialRe + edge : zeros;
       const beforeIm = t > 1 ? hIm + p + back : initialIm ? initialIm + edge : zeros;
-      for (let i = 0; i < n; i += 4) {
+      let i = 0;
+      if (!shared) {
+        for (; i + 4 <= n; i += 4) {
+          const q = <usize>i << 2;
+          const gr = f32x4.add(v128.load(dhRe + p + q), v128.load(carryRe + q));
+          const gi = f32x4.add(v128.load(dhIm + p + q), v128.load(carryIm + q));
+          const ar = v128.load(aRe + pa + q), ai = f32x4.neg(v128.load(aIm + pa + q));
+          const hr = v128.load(beforeRe + q), hi = f32x4.neg(v128.load(beforeIm + q));
+          v128.store(dbRe + p + q, gr);
+          v128.store(dbIm + p + q, gi);
+          v128.store(carryRe + q, realPart(ar, ai, gr, gi, none));
+          v128.store(carryIm + q, imaginaryPart(ar, ai, gr, gi, none));
+          v128.store(daRe + p + q, realPart(hr, hi, gr, gi, none));
+          v128.store(daIm + p + q, imaginaryPart(hr, hi, gr, gi, none));
+        }
+      }
+      for (; i < n; i += 4) {
         const q = <usize>i << 2, m = n - i;
         const gr = f32x4.add(loadLanes(dhRe + p + q, m), v128.load(carryRe + q));
         const gi = f32x4.add(loadLanes(dhIm + p + q, m), v128.load(carryIm + q));

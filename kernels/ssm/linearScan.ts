@@ -63,7 +63,17 @@ export function linearScanBackward(
     memory.fill(sums, 0, size);
     for (let t = T; t > 0; t--) {
       const before = t > 1 ? ph + back : initial ? initial + edge : zeros;
-      for (let i = 0; i < n; i += 4) {
+      let i = 0;
+      if (!shared) {
+        for (; i + 4 <= n; i += 4) {
+          const p = <usize>i << 2;
+          const g = f32x4.add(v128.load(pdh + p), v128.load(carry + p));
+          v128.store(pdb + p, g);
+          v128.store(carry + p, f32x4.mul(v128.load(pa + p), g));
+          v128.store(pda + p, f32x4.mul(g, v128.load(before + p)));
+        }
+      }
+      for (; i < n; i += 4) {
         const p = <usize>i << 2, m = n - i;
         const g = f32x4.add(loadLanes(pdh + p, m), v128.load(carry + p)), hp = loadLanes(before + p, m);
         storeLanes(pdb + p, g, m);

@@ -108,6 +108,20 @@ function byName<I extends string, T, U>(
   return result;
 }
 
+/**
+ * Keeps tensors for the gradient of the call that gave `outputs`, where one is recorded. tfjs would copy them: its clone on
+ * the wasm backend takes new memory, and for a scan the copies take longer than the scan.
+ */
+function save(outputs: readonly Tensor[], tensors: readonly Tensor[]): void {
+  const { state, backend } = engine();
+  const call = state.activeTape?.at(-1);
+  if (call?.outputs !== outputs) return;
+  for (const { dataId, shape, dtype } of tensors) {
+    backend.incRef(dataId);
+    call.saved!.push(engine().keep(engine().makeTensorFromTensorInfo({ dataId, shape, dtype })));
+  }
+}
+
 /** A family of kernels: its binaries become known to `ready`, its ops share their entry points. */
 export function defineFamily<K>(family: string, binaries: FamilyBinaries) {
   registerFamily(family, binaries);
@@ -214,8 +228,6 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
     if (definition.gradient === undefined || getGradient(kernel) !== undefined) return;
     registerGradient({
       kernelName: kernel,
-      saveAllInputs: true,
-      outputsToSave: [...(definition.saveOutputs ?? [])],
       gradFunc: gradientFor(kernel.endsWith(REFERENCE)),
     });
   }
@@ -233,7 +245,15 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
       if (useReference) register(kernel, backendName, runReference);
       const names = (Object.keys(inputs) as I[]).filter((input) => inputs[input] !== undefined);
       const tensors = names.map((input) => inputs[input]!);
-      return engine().runKernel(kernel, tensors as never, { names, attrs } as never) as unknown as Tensor[];
+      const outputs = engine().runKernel(
+        kernel,
+        tensors as never,
+        { names, attrs } as never,
+      ) as unknown as Tensor[];
+      if (definition.gradient !== undefined) {
+        save(outputs, [...tensors, ...outputs.filter((_, i) => definition.saveOutputs?.[i])]);
+      }
+      return outputs;
     },
   };
 }
