@@ -45,12 +45,12 @@ function ssd(T: number, quick: boolean): Workload {
   };
 }
 
-function causalConv1d(activation: 'none' | 'silu'): Workload {
-  const [T, D, W] = [2048, 1024, 4];
+function causalConv1d(T: number, activation: 'none' | 'silu'): Workload {
+  const [D, W] = [1024, 4];
   return {
     op: 'causalConv1d',
     id: `T${T} D${D} W${W} ${activation}`,
-    quick: activation === 'none',
+    quick: T === 2048 && activation === 'none',
     inputs: { x: { shape: [1, T, D] }, weight: { shape: [D, W] }, bias: { shape: [D] } },
     flops: 2 * T * D * W,
     differentiable: ['x', 'weight', 'bias'],
@@ -73,6 +73,7 @@ export const mamba: Workload[] = [
   selectiveScan(4096, false),
   ssd(2048, true),
   ssd(8192, false),
-  causalConv1d('none'),
-  causalConv1d('silu'),
+  causalConv1d(2048, 'none'),
+  causalConv1d(2048, 'silu'),
+  causalConv1d(8192, 'silu'),
 ];
