@@ -27,6 +27,7 @@ export default defineConfig({
         items: [
           { text: 'Quick start', link: '/' },
           { text: 'Install and bundlers', link: '/guide/install' },
+          { text: 'Choosing an op', link: '/guide/choosing' },
           { text: 'Names of other libraries', link: '/guide/names' },
           { text: 'Gradients and training', link: '/guide/training' },
           { text: 'Tensors and memory', link: '/guide/memory' },
