@@ -51,6 +51,7 @@ export default defineConfig({
           { text: 'State-space models', link: '/ssm' },
           { text: 'Mixture of experts', link: '/moe' },
           { text: 'Norms and positions', link: '/nn' },
+          { text: 'Diffusion language models', link: '/diffusion' },
         ],
       },
       {

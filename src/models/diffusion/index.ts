@@ -9,6 +9,17 @@ export {
   blockDiffusionLoss,
   blockDiffusionSample,
 } from './blockDiffusion';
+export {
+  type DiffusionLmLossOptions,
+  type DiffusionLmSampleOptions,
+  diffusionLmLoss,
+  diffusionLmSample,
+  type EmbeddingDenoiser,
+  gaussianSchedules,
+  type PlaidLossOptions,
+  plaidLoss,
+  roundToEmbeddings,
+} from './continuous';
 export type { Denoiser, SamplerOptions } from './denoiser';
 export {
   absorbingGraph,
