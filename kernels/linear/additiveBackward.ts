@@ -43,90 +43,97 @@ class Gradients {
   bytes: usize;
   checkpoints: usize;
   states: usize;
+  /** where the states of the heads that take turns lie, and the bytes of each of them */
+  buffers: usize;
+  buffer: usize;
+  /** the first of those heads, and how many there are of each key head */
+  firstHead: i32;
+  members: i32;
 }
 
 /**
  * Gradients of an additive recurrence for items [begin, end) of sequence, part and key head. A part is up to `together` of the
- * value heads of a key head, which take turns at a chunk so that memory is read in order; its dq and dk go to part
- * [parts, size]. All but dq, dOutput and what additiveForward needs may be 0; du has one row [K] per item. States before
- * every chunk are kept for `segment` chunks at a time and computed again from those before each of the segments.
+ * value heads of a key head; the dq and dk of each go to part [parts, size]. The heads of `across` items take turns at a chunk,
+ * so that memory is read in order. All but dq, dOutput and what additiveForward needs may be 0; du has one row [K] per item.
+ * States before every chunk are kept for `segment` chunks at a time and computed again from those before each of the segments.
  */
 export function additiveBackward(
   q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, dOutput: usize, dFinal: usize,
   dq: usize, dk: usize, dv: usize, dg: usize, du: usize, dh0: usize, offsets: usize, work: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, segment: i32, kept: i32, together: i32, size: i32,
-  begin: i32, end: i32,
+  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, segment: i32, kept: i32, together: i32, across: i32,
+  size: i32, begin: i32, end: i32,
 ): void {
   const c = changetype<Additive>(work), x = changetype<Gradients>(work + 256);
   fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse);
-  const buffers = layOutGradients(x, c, layOutChunk(c, work + 512));
-  const group = HV / H, parts = (group + together - 1) / together, buffer = <usize>(1 + segment + kept) * x.bytes;
+  x.buffers = layOutGradients(x, c, layOutChunk(c, work + 512));
+  const group = HV / H, parts = (group + together - 1) / together, bytes = <usize>(K * V) << 2;
+  x.buffer = <usize>(1 + segment + kept) * x.bytes;
   if (gate == NO_GATE) {
     withoutDecays(c);
     shareTotal(c);
   }
-  for (let item = begin; item < end; item++) {
-    const keyHead = item % H, part = item / H % parts, sequence = item / H / parts;
+  for (let from = begin, to = begin; from < end; from = to) {
+    const sequence = from / H / parts, part = from / H % parts;
+    to = min(min(end, (from / H + 1) * H), from + across);
     const first = load<i32>(offsets + (<usize>sequence << 2)), last = load<i32>(offsets + (<usize>sequence << 2), 4);
-    const chunks = (last - first + TOKENS - 1) / TOKENS, bonus = du + (<usize>(item * K) << 2);
-    const from = keyHead * group + part * together, to = min(from + together, (keyHead + 1) * group);
-    const partial = <usize>part * (<usize>size << 2);
-    if (u) loadBonus(c, keyHead * group);
-    if (du) memory.fill(bonus, 0, <usize>K << 2);
-    for (let head = from; head < to; head++) {
-      const state = <usize>(sequence * HV + head) * (<usize>(K * V) << 2);
-      takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
+    const chunks = (last - first + TOKENS - 1) / TOKENS, partial = <usize>part * (<usize>size << 2);
+    x.firstHead = from % H * group + part * together;
+    x.members = min(together, group - part * together);
+    const turns = (to - from) * x.members, bonuses = du + (<usize>(from * K) << 2);
+    if (du) memory.fill(bonuses, 0, <usize>((to - from) * K) << 2);
+    for (let turn = 0; turn < turns; turn++) {
+      const state = <usize>(sequence * HV + takeTurn(x, turn, group, segment)) * bytes;
       loadTurned(x, c, h0 ? h0 + state : 0, x.checkpoints);
       loadTurned(x, c, dFinal ? dFinal + state : 0, x.R);
     }
     for (let n = 0; n < (chunks - 1) / segment * segment; n++) {
-      for (let head = from; head < to; head++) {
-        takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
-        const next = x.checkpoints + <usize>(n / segment + 1) * x.bytes;
+      for (let turn = 0; turn < turns; turn++) {
+        const head = takeTurn(x, turn, group, segment), next = x.checkpoints + <usize>(n / segment + 1) * x.bytes;
         advance(x, c, head, first, last, n, n % segment ? next : next - x.bytes, next);
       }
     }
     for (let start = (chunks - 1) / segment * segment; start >= 0; start -= segment) {
       const stop = min(chunks, start + segment);
-      for (let head = from; head < to; head++) {
-        takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
+      for (let turn = 0; turn < turns; turn++) {
+        takeTurn(x, turn, group, segment);
         memory.copy(x.states, x.checkpoints + <usize>(start / segment) * x.bytes, x.bytes);
       }
       for (let n = start; n + 1 < stop; n++) {
-        for (let head = from; head < to; head++) {
-          takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
-          const state = x.states + <usize>(n - start) * x.bytes;
+        for (let turn = 0; turn < turns; turn++) {
+          const head = takeTurn(x, turn, group, segment), state = x.states + <usize>(n - start) * x.bytes;
           advance(x, c, head, first, last, n, state, state + x.bytes);
         }
       }
       for (let n = stop - 1; n >= start; n--) {
         const rows = min(TOKENS, last - first - n * TOKENS), token = tokenOf(c, first, last, n);
-        const key = partial + ((<usize>token * <usize>(H * K) + <usize>(keyHead * K)) << 2), pitch = pitchOf(c, H, K);
-        for (let head = from; head < to; head++) {
-          takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
+        for (let turn = 0; turn < turns; turn++) {
+          const head = takeTurn(x, turn, group, segment), add = turn % x.members > 0;
+          const bonus = bonuses + (<usize>(turn / x.members * K) << 2);
+          if (u) loadBonus(c, head);
           chunkGradients(x, c, head, token, rows, dOutput, x.states + <usize>(n - start) * x.bytes, dg != 0, bonus);
-          storeRows(x.dqState, c.Kp, rows, K, dq + key, pitch, head > from);
-          if (dk) storeRows(x.dkState, c.Kp, rows, K, dk + key, pitch, head > from);
+          const key = partial + ((<usize>token * <usize>(H * K) + <usize>(head / group * K)) << 2);
+          storeRows(x.dqState, c.Kp, rows, K, dq + key, pitchOf(c, H, K), add);
+          if (dk) storeRows(x.dkState, c.Kp, rows, K, dk + key, pitchOf(c, H, K), add);
           const value = (<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2;
           if (dv) storeRows(x.dValues, c.Vp, rows, V, dv + value, pitchOf(c, HV, V), false);
           if (dg) storeDecays(x, c, head, token, rows, dg);
         }
       }
     }
-    for (let head = from; dh0 && head < to; head++) {
-      takeBuffer(x, buffers + <usize>(head - from) * buffer, segment);
-      storeTurned(x, c, dh0 + <usize>(sequence * HV + head) * (<usize>(K * V) << 2));
+    for (let turn = 0; turn < turns && dh0 != 0; turn++) {
+      storeTurned(x, c, dh0 + <usize>(sequence * HV + takeTurn(x, turn, group, segment)) * bytes);
     }
   }
 }
 
-/** The states of a head: R, those of a segment, and checkpoints. */
+/** The value head whose turn it is; its states are at hand. */
 // @ts-ignore: decorator
 @inline
-function takeBuffer(x: Gradients, buffer: usize, segment: i32): void {
-  x.R = buffer;
-  x.states = buffer + x.bytes;
+function takeTurn(x: Gradients, turn: i32, group: i32, segment: i32): i32 {
+  x.R = x.buffers + <usize>turn * x.buffer;
+  x.states = x.R + x.bytes;
   x.checkpoints = x.states + <usize>segment * x.bytes;
+  return x.firstHead + turn / x.members * group + turn % x.members;
 }
 
 /** Carves the rest of a chunk's pieces out of `work`; returns what follows them. */

@@ -93,8 +93,11 @@ const STATES_TOGETHER = 2 ** 18;
 /** Above this many bytes of states before every chunk, they are kept for a segment of the sequence at a time. */
 const KEPT_STATES = 16 * 2 ** 20;
 
-/** Value heads of a key head that take turns at a chunk on the way back, at most; each such part is a work item. */
+/** Value heads of a key head that are one work item on the way back, at most. */
 const HEADS_TOGETHER = 4;
+
+/** Bytes of the states of all heads that take turns on the way back. */
+const KEPT_TOGETHER = 32 * 2 ** 20;
 
 /** The options of a call, checked, as the kernels take them. */
 export function additiveAttrs(
@@ -155,21 +158,25 @@ export function launchBackward(
   const segment = kept ? chunks : Math.ceil(Math.sqrt(chunks));
   const checkpoints = Math.ceil(chunks / segment);
   const states = 1 + segment + checkpoints;
-  const fitting = Math.floor(KEPT_STATES / (4 * states * Vp * (Kp + 8)));
+  const bytes = 4 * states * Vp * (Kp + 8);
+  const fitting = Math.floor(KEPT_STATES / bytes);
   const parts = Math.ceil(HV / H / Math.max(1, Math.min(HEADS_TOGETHER, fitting)));
   const together = Math.ceil(HV / H / parts);
+  const across = Math.ceil(H / Math.ceil(H / Math.max(1, Math.floor(KEPT_TOGETHER / (bytes * together)))));
   const size = attrs.offsets.at(-1)! * H * K;
   const partial = (gradient: number | undefined) =>
     parts === 1 || gradient === undefined ? (gradient ?? 0) : scratch(4 * parts * size);
   const [dq, dk] = [partial(gradients.q), partial(gradients.k)];
   const bonuses = shape.u ? scratch(4 * sequences * parts * H * K) : 0;
-  const work = workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, together * states)));
+  const work = workspace(
+    512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, across * together * states)),
+  );
   // biome-ignore format: one argument list per line of the entry point
   launch('additiveBackward', sequences * parts * H,
     input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
     input.dOutput!, input.dFinal ?? 0,
     dq, dk, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
-    heapOffsets(call, attrs.offsets), work, ...args, segment, checkpoints, together, size);
+    heapOffsets(call, attrs.offsets), work, ...args, segment, checkpoints, together, across, size);
   const add = (from: number, to: number, rows: number, columns: number) =>
     launch('sumRows', Math.ceil(columns / 64), from, to, rows, columns);
   if (parts > 1) add(dq, gradients.q!, parts, size);
