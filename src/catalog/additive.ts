@@ -267,6 +267,21 @@ export const additive: CatalogEntry[] = [
         call: (ops, { q, k, v, s, g }) => ops.gsa(q, k, v, s, g),
       },
       {
+        id: 'T7-HQ4-H2-M3-state',
+        inputs: {
+          ...slots({ T: 7, H: 2, K: 3, V: 5 }, 3),
+          q: { shape: [1, 7, 4, 3] },
+          g: { shape: [1, 7, 2, 3], draw: 'logSigmoid' },
+          hk: { shape: [1, 2, 3, 3] },
+          hv: { shape: [1, 2, 3, 5] },
+        },
+        call: (ops, { q, k, v, s, g, hk, hv }) => {
+          const options = { initialState: [hk, hv], outputFinalState: true } as const;
+          const { output, finalState } = ops.gsa(q, k, v, s, g, options);
+          return [output, ...finalState];
+        },
+      },
+      {
         id: 'T33-M5-packed-reverse-state',
         inputs: {
           ...slots(PACKED, 5),

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { routingSoftmax } from '../moe/softmax';
 import type { NdArray, Op, Shape } from '../op/define';
-import { checkShapes } from '../tensor/shape';
+import { checkMultiple, checkShapes } from '../tensor/shape';
 import {
   type AdditiveAttrs,
   type AdditiveOptions,
@@ -12,6 +12,7 @@ import {
 } from './additive';
 import { additiveBackwardReference, additiveReference } from './additive.reference';
 import { defineLinearOp } from './family';
+import { firstHeads, repeatHeads } from './heads';
 
 export interface GsaOptions extends Omit<AdditiveOptions, 'initialState'> {
   /** States of keys `[N, H, K, M]` and values `[N, H, M, V]`; default zeros. */
@@ -19,7 +20,7 @@ export interface GsaOptions extends Omit<AdditiveOptions, 'initialState'> {
 }
 
 export interface GsaResult {
-  /** `[B, T, H, V]` */
+  /** `[B, T, HQ, V]` */
   output: Tensor;
   /** States of keys `[N, H, K, M]` and values `[N, H, M, V]`. */
   finalState: [Tensor, Tensor];
@@ -108,7 +109,7 @@ const values = defineAdditive('gsaValues').op;
  * `hk_t = hk_{t-1} diag(exp(g_t)) + k_t s_t^T`, `p_t = softmax(scale hk_t^T q_t)`, then
  * `hv_t = diag(exp(g_t)) hv_{t-1} + s_t v_t^T`, `o_t = hv_t^T p_t`.
  *
- * @param q `[B, T, H, K]`
+ * @param q `[B, T, HQ, K]`, HQ a multiple of H: query head h reads the slots of head `h / (HQ / H)`, rounded down
  * @param k `[B, T, H, K]`
  * @param v `[B, T, H, V]`
  * @param s `[B, T, H, M]`, how much of a token each slot takes: `1 - exp(g)` in the paper
@@ -118,7 +119,7 @@ const values = defineAdditive('gsaValues').op;
  * @param options.outputFinalState returns `{ output, finalState }`, the latter a pair like `initialState`
  * @param options.cuSeqlens bounds of sequences packed along T, with B = 1
  * @param options.reverse runs every sequence from its last token to its first; default false
- * @returns `[B, T, H, V]`
+ * @returns `[B, T, HQ, V]`
  * @throws TypeError, RangeError for a wrong dtype or shape
  * @see Zhang et al., "Gated Slot Attention for Efficient Linear-Time Sequence Modeling", equations 8 to 10
  * @example
@@ -153,19 +154,20 @@ export function gsa(
   options: GsaOptions = {},
 ): Tensor | GsaResult {
   const sizes = checkShapes(NAME, [
-    ['q', q, 'B T H K'],
+    ['q', q, 'B T HQ K'],
     ['k', k, 'B T H K'],
     ['v', v, 'B T H V'],
     ['s', s, 'B T H M'],
     ['g', g, 'B T H M'],
   ]);
+  checkMultiple(NAME, 'HQ', sizes.HQ, 'H', sizes.H);
   return runSlots(NAME, { q, k, v, s, g }, options, sizes);
 }
 
 /** Both passes, under the name of the op they are. */
 export function runSlots(
   name: string,
-  { q, k, v, s, g }: Record<'q' | 'k' | 'v' | 's' | 'g', Tensor>,
+  { q, ...slots }: Record<'q' | 'k' | 'v' | 's' | 'g', Tensor>,
   options: GsaOptions,
   sizes: Record<'B' | 'T' | 'H' | 'K' | 'M' | 'V', number>,
 ): Tensor | GsaResult {
@@ -176,11 +178,15 @@ export function runSlots(
     ['initialState[0]', keys, `${N} ${sizes.H} ${sizes.K} ${sizes.M}`],
     ['initialState[1]', contents, `${N} ${sizes.H} ${sizes.M} ${sizes.V}`],
   ]);
-  const [read, finalKeys] = scores.run({ q, k, s, g, initialState: keys }, attrs);
+  const group = sizes.H === 0 ? 1 : q.shape[2]! / sizes.H;
+  const [k, v, s, g] = [slots.k, slots.v, slots.s, slots.g].map((x) => repeatHeads(x, group, 2));
+  const stateOf = (x: Tensor | undefined) => x && repeatHeads(x, group, 1);
+  const [read, finalKeys] = scores.run({ q, k, s, g, initialState: stateOf(keys) }, attrs);
   const p = routingSoftmax(read, 'columns');
   const [output, finalContents] = values.run(
-    { q: p, k: s, v, g, initialState: contents },
+    { q: p, k: s, v, g, initialState: stateOf(contents) },
     { ...attrs, scale: 1 },
   );
-  return options.outputFinalState ? { output, finalState: [finalKeys, finalContents] } : output;
+  if (!options.outputFinalState) return output;
+  return { output, finalState: [firstHeads(finalKeys, group, 1), firstHeads(finalContents, group, 1)] };
 }
