@@ -9,7 +9,10 @@ import { multiHeadLatentAttention } from './attention/multiHeadLatentAttention';
 import { scaledDotProductAttention } from './attention/scaledDotProductAttention';
 import { contendersOf, leastBytes } from './contenders';
 import { additive } from './linear/additive';
+import { beyond } from './linear/beyond';
+import { channels } from './linear/channels';
 import { delta } from './linear/delta';
+import { features } from './linear/features';
 import { measure, QUICK, STEADY } from './measure';
 import { experts } from './moe/experts';
 import { moe } from './moe/moe';
@@ -36,6 +39,9 @@ export const workloads: readonly Workload[] = [
   ...clustered,
   ...additive,
   ...delta,
+  ...channels,
+  ...features,
+  ...beyond,
   ...mamba,
   ...scans,
   ...blocks,
