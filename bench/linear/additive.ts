@@ -34,6 +34,11 @@ const forms: Partial<Record<keyof Ops, Form>> = {
     rule: 'gated',
     call: (ops, { q, k, v, gk, state }, options) => ops.gla(q, k, v, gk, { ...options, initialState: state }),
   },
+  linearRecurrence: {
+    gates: ['gk'],
+    products: 5,
+    call: (ops, { q, k, v, gk }, options) => ops.linearRecurrence(q, k, v, { ...options, g: gk }),
+  },
   retention: {
     products: 5,
     call: (ops, { q, k, v }, options) => ops.retention(q, k, v, options),

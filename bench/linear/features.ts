@@ -37,7 +37,37 @@ function slots(op: 'gsa' | 'abc', call: Workload['call']): Workload {
   };
 }
 
+/** A feature map of T H rows of D numbers, `flops` of each. */
+function map(
+  op: keyof Ops,
+  D: number,
+  flops: number,
+  weight: number | undefined,
+  call: Workload['call'],
+): Workload {
+  const inputs = {
+    x: { shape: [1, T, H, D] },
+    ...(weight === undefined ? {} : { w: { shape: [weight, D], scale: D ** -0.5 } }),
+  };
+  return {
+    op,
+    id: `T${T} H${H} D${D}`,
+    inputs,
+    flops: T * H * flops,
+    differentiable: Object.keys(inputs),
+    call,
+  };
+}
+
 export const features: Workload[] = [
+  // one product for every feature
+  map('taylorFeatures', 16, 1 + 16 + (16 * 17) / 2, undefined, (ops, { x }) => ops.taylorFeatures(x)),
+  map('powerFeatures', 16, (16 * 17) / 2, undefined, (ops, { x }) => ops.powerFeatures(x, 2)),
+  // the projection, the square of x and the exponentials; a softmax over both signs
+  map('performerFeatures', 64, 2 * 128 * 64 + 2 * 64 + 2 * 128, 128, (ops, { x, w }) =>
+    ops.performerFeatures(x, w),
+  ),
+  map('hedgehogFeatures', 64, 2 * 64 * 64 + 4 * 128, 64, (ops, { x, w }) => ops.hedgehogFeatures(x, w)),
   polynomial('based', 1 + 16 + (16 * 17) / 2),
   polynomial('rebased', (16 * 17) / 2),
   slots('gsa', (ops, { q, k, v, s, g }) => ops.gsa(q, k, v, s, g)),

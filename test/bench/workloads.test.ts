@@ -12,9 +12,7 @@ it('a workload has a name of its own', () => {
   expect(names).toEqual([...new Set(names)]);
 });
 
-it('a workload has work to do and differentiates inputs it has', () => {
-  for (const { flops, differentiable = [], inputs } of workloads) {
-    expect(flops).toBeGreaterThan(0);
+it('a workload differentiates inputs it has', () => {
+  for (const { differentiable = [], inputs } of workloads)
     expect(Object.keys(inputs)).toEqual(expect.arrayContaining([...differentiable]));
-  }
 });
