@@ -72,3 +72,32 @@ export function blocksInUse(run: () => void): number {
   }
   return blocks.size;
 }
+
+/** The most bytes that `run` held on the heap at once, besides what was there before. */
+export function peakBytes(run: () => void): number {
+  const { wasm } = backend() as unknown as WasmBackend;
+  wasm._free(wasm._malloc(8));
+  const { _malloc, _free } = wasm;
+  const sizes = new Map<number, number>();
+  let held = 0;
+  let peak = 0;
+  wasm._malloc = (size) => {
+    const pointer = _malloc(size) >>> 0;
+    sizes.set(pointer, size);
+    held += size;
+    peak = Math.max(peak, held);
+    return pointer;
+  };
+  wasm._free = (pointer) => {
+    held -= sizes.get(pointer >>> 0) ?? 0;
+    sizes.delete(pointer >>> 0);
+    _free(pointer);
+  };
+  try {
+    run();
+  } finally {
+    wasm._malloc = _malloc;
+    wasm._free = _free;
+  }
+  return peak;
+}

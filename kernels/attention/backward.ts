@@ -1,6 +1,6 @@
+import { addColumns, addRows, rowStrip } from '../core/block';
 import { exp2 } from '../core/exp';
 import { dot } from '../core/reduce';
-import { columnTile, rowTile } from '../core/tile';
 import { transpose4 } from '../core/transpose';
 import { biasOf, describeRow, Modifiers, modifies, modifyTile, ownPosition, TABLE } from './modifiers';
 import { applyRanges, KEYS, LOG2E, packRows } from './score';
@@ -8,6 +8,8 @@ import { applyRanges, KEYS, LOG2E, packRows } from './score';
 /** Rows of a tile: 8 lanes times 4, so that the products with dO and Q run over 32 rows. */
 const ROWS: i32 = 32;
 const PITCH: usize = 128;
+/** What a tile of 8 rows sees: keys from lo to hi that any row sees, and those that all rows see, four int32. */
+const SPAN: usize = 16;
 
 /**
  * FlashAttention-2 backward: the scores are computed again and P = exp(score - lse), so nothing T x T is kept.
@@ -17,9 +19,9 @@ const PITCH: usize = 128;
  * dk and dv [splits][B, Tk, Hkv, D], dsink [items][group], dgate [items][Tk][group], the gradient of the gates' sums.
  * Only items that share no element of a broadcast dbias may run at once. With dq = 0 dbias is all there is.
  *
- * workspace: dQ [rows][pitch], delta and lse [rows], tables [rows / 8], K, dK [KEYS][pitch], V, dV [KEYS][pitchV],
- *            Q^T [4][D][8], dO^T [4][Dv][8], scale Q [32][pitch], dO [32][pitchV], P and dS [KEYS][32],
- *            derivative of the softcap [KEYS][32]
+ * workspace: dQ [rows][pitch], delta and lse [rows], tables [rows / 8], spans [rows / 8][4], K, dK [KEYS][pitch],
+ *            V, dV [KEYS][pitchV], Q^T [4][D][8], dO^T [4][Dv][8], scale Q [32][pitch], dO [32][pitchV],
+ *            P and dS [KEYS][32], derivative of the softcap [KEYS][32]
  */
 export function attentionBackward(
   q: usize, k: usize, v: usize, output: usize, lse: usize, dOutput: usize, dLse: usize, ranges: usize,
@@ -35,7 +37,8 @@ export function attentionBackward(
   const DELTA = DQ + (<usize>(splitRows * pitch) << 2);
   const LSE = DELTA + (<usize>splitRows << 2);
   const tables = LSE + (<usize>splitRows << 2);
-  const K = tables + <usize>(splitRows >> 3) * TABLE;
+  const spans = tables + <usize>(splitRows >> 3) * TABLE;
+  const K = spans + <usize>(splitRows >> 3) * SPAN;
   const DK = K + (<usize>(KEYS * pitch) << 2);
   const V = DK + (<usize>(KEYS * pitch) << 2);
   const DV = V + (<usize>(KEYS * pitchV) << 2);
@@ -82,6 +85,10 @@ export function attentionBackward(
       store<f32>(LSE + (<usize>r << 2), logsum);
     }
 
+    for (let tile: usize = 0; tile < <usize>count32 >> 3; tile++) {
+      measureSpan(tables + tile * TABLE, spans + tile * SPAN, Tk);
+    }
+
     for (let first = 0; first < Tk; first += KEYS) {
       const keys = min(KEYS, Tk - first), keys4 = (keys + 3) & ~3;
       const source = <usize>(b * Tk + first);
@@ -95,21 +102,12 @@ export function attentionBackward(
       memory.fill(DV, 0, <usize>KEYS * rowV);
 
       for (let firstRow = 0; firstRow < count; firstRow += ROWS) {
-        const table = tables + <usize>(firstRow >> 3) * TABLE;
-        let lo = Tk, hi = 0;
-        for (let tile = table; tile < table + 4 * TABLE; tile += TABLE) {
-          for (let lane = tile; lane < tile + 32; lane += 4) {
-            const l = load<i32>(lane), u = load<i32>(lane, 32);
-            if (l < u) {
-              lo = min(lo, l);
-              hi = max(hi, u);
-            }
-          }
+        const table = tables + <usize>(firstRow >> 3) * TABLE, span = spans + <usize>(firstRow >> 3) * SPAN;
+        let seen = false;
+        for (let tile = span; tile < span + 4 * SPAN; tile += SPAN) {
+          if (load<i32>(tile) < first + keys && first < load<i32>(tile, 4)) seen = true;
         }
-        // the keys of the block that any of the rows sees, from a multiple of 4
-        const from = max(0, lo - first) & ~3, n = min(keys, hi - first) - from, n4 = (n + 3) & ~3;
-        if (n <= 0) continue;
-        const keyRows = K + <usize>from * row, valueRows = V + <usize>from * rowV;
+        if (!seen) continue;
         for (let r = 0; r < ROWS; r++) {
           const index = start + firstRow + r;
           const to = Q + <usize>r * row, toV = DO + <usize>r * rowV;
@@ -124,41 +122,38 @@ export function attentionBackward(
         }
         for (let tile: usize = 0; tile < 4; tile++) {
           const queries = QT + tile * (rowD << 3), outputs = OT + tile * (rowDv << 3), column = tile << 5;
+          const own = span + tile * SPAN, about = table + tile * TABLE, tileRow = <usize>firstRow + (tile << 3);
+          // the keys of the block that any of the eight rows sees, from a multiple of 4
+          const from = max(0, load<i32>(own) - first) & ~3, n = min(keys, load<i32>(own, 4) - first) - from;
+          if (n < keys) clearTile(P + column, DS + column, keys4);
+          if (n <= 0) continue;
+          const at = <usize>from, keyRows = K + at * row, p = P + at * PITCH + column, ds = DS + at * PITCH + column;
           transposeRows(Q + (tile << 3) * row, row, queries, D);
           transposeRows(DO + (tile << 3) * rowV, rowV, outputs, Dv);
-          for (let j = 0; j < n4; j += 4) {
-            const at = <usize>j;
-            rowTile(keyRows + at * row, row, queries, 32, D, P + at * PITCH + column, PITCH, false);
-            rowTile(valueRows + at * rowV, rowV, outputs, 32, Dv, DS + at * PITCH + column, PITCH, false);
-          }
-          const r = <usize>(firstRow << 2) + column;
+          rowStrip(keyRows, row, queries, D, p, PITCH, (n + 3) & ~3);
+          rowStrip(V + at * rowV, rowV, outputs, Dv, ds, PITCH, (n + 3) & ~3);
           probabilities(
-            mods, modified, table + tile * TABLE, P + column, DS + column, F, LSE + r, DELTA + r, first + from, n, Hq,
+            mods, modified, about, own, p, ds, F, LSE + (tileRow << 2), DELTA + (tileRow << 2), first + from, n, Hq,
           );
-          if (dbias) addBiasGradient(mods, dbias, table + tile * TABLE, DS + column, first + from, n);
-          if (dgatePart) {
-            addGateGradient(dgatePart, table + tile * TABLE, DS + column, start + firstRow + (<i32>tile << 3), group, first + from, n);
-          }
-          if (mods.softcap > 0) multiply(DS + column, F, n);
+          if (dbias) addBiasGradient(mods, dbias, about, ds, first + from, n);
+          if (dgatePart) addGateGradient(dgatePart, about, ds, start + <i32>tileRow, group, first + from, n);
+          if (mods.softcap > 0) multiply(ds, F, n);
+          if (dq) addColumns(ds, PITCH, keyRows, row, n, DQ + tileRow * row, row, pitch);
         }
         if (!dq) continue;
-        for (let d = 0; d < pitchV; d += 8) {
-          const column = <usize>d << 2;
-          for (let j = 0; j < n4; j += 4) {
-            const at = <usize>j;
-            rowTile(P + at * PITCH, PITCH, DO + column, rowV, ROWS, DV + (<usize>from + at) * rowV + column, rowV, true);
+        for (let j = 0; j < keys4; j += 4) {
+          // the tiles between the first and the last that see any of the four keys
+          let top: usize = 4, end: usize = 0;
+          for (let tile: usize = 0; tile < 4; tile++) {
+            const own = span + tile * SPAN;
+            if (load<i32>(own) >= first + j + 4 || load<i32>(own, 4) <= first + j) continue;
+            top = min(top, tile);
+            end = tile + 1;
           }
-        }
-        for (let d = 0; d < pitch; d += 8) {
-          const column = <usize>d << 2;
-          for (let j = 0; j < n4; j += 4) {
-            const at = <usize>j;
-            rowTile(DS + at * PITCH, PITCH, Q + column, row, ROWS, DK + (<usize>from + at) * row + column, row, true);
-          }
-          for (let r = 0; r < ROWS; r += 4) {
-            const at = <usize>r, to = DQ + (<usize>firstRow + at) * row + column;
-            columnTile(DS + (at << 2), PITCH, keyRows + column, row, n, to, row, true);
-          }
+          if (top >= end) continue;
+          const at = <usize>j, row8 = top << 3, column = at * PITCH + (top << 5), rows8 = <i32>(end - top) << 3;
+          addRows(P + column, PITCH, DO + row8 * rowV, rowV, rows8, DV + at * rowV, rowV, pitchV);
+          addRows(DS + column, PITCH, Q + row8 * row, row, rows8, DK + at * row, row, pitch);
         }
       }
       if (!dq) continue;
@@ -205,18 +200,34 @@ export function hideIrregular(rows: usize, n: i32, pitch: i32): void {
   }
 }
 
+function measureSpan(table: usize, span: usize, Tk: i32): void {
+  let lo = Tk, hi = 0, fullLo = 0, fullHi = Tk;
+  for (let lane = table; lane < table + 32; lane += 4) {
+    const l = load<i32>(lane), u = load<i32>(lane, 32);
+    if (l < u) {
+      lo = min(lo, l);
+      hi = max(hi, u);
+    }
+    fullLo = max(fullLo, l);
+    fullHi = min(fullHi, u);
+  }
+  store<i32>(span, lo); store<i32>(span, hi, 4); store<i32>(span, fullLo, 8); store<i32>(span, fullHi, 12);
+}
+
+function clearTile(P: usize, DS: usize, keys: i32): void {
+  for (let p = P, ds = DS, end = P + <usize>keys * PITCH; p < end; p += PITCH, ds += PITCH) {
+    v128.store(p, f32x4.splat(0)); v128.store(p, f32x4.splat(0), 16);
+    v128.store(ds, f32x4.splat(0)); v128.store(ds, f32x4.splat(0), 16);
+  }
+}
+
 /** In place: scores -> P, dP -> dS, for one tile of 8 rows; the rows up to a multiple of 4 keys become 0. */
 function probabilities(
-  mods: Modifiers, modified: bool, table: usize, P: usize, DS: usize, F: usize, LSE: usize, DELTA: usize,
+  mods: Modifiers, modified: bool, table: usize, span: usize, P: usize, DS: usize, F: usize, LSE: usize, DELTA: usize,
   first: i32, n: i32, Hq: i32,
 ): void {
-  let fullLo = 0, fullHi = i32.MAX_VALUE;
-  for (let lane = table; lane < table + 32; lane += 4) {
-    fullLo = max(fullLo, load<i32>(lane));
-    fullHi = min(fullHi, load<i32>(lane, 32));
-  }
   if (modified) modifyTile(mods, table, P, PITCH, first, n, Hq, mods.softcap > 0 ? F : 0);
-  const partial = first < fullLo || first + n > fullHi;
+  const partial = first < load<i32>(span, 8) || first + n > load<i32>(span, 12);
   if (partial) applyRanges(P, PITCH, table, table + 32, first, n);
   for (let j = n; j < ((n + 3) & ~3); j++) {
     v128.store(P + <usize>j * PITCH, f32x4.splat(-Infinity));

@@ -1,5 +1,5 @@
+import { addColumns, rowStrip } from '../core/block';
 import { exp2 } from '../core/exp';
-import { columnTile, rowTile } from '../core/tile';
 import { finiteMax, KEYS, LN2, log, LOG2E, rescale } from './score';
 
 // The steps of FlashAttention-2 on a tile of eight rows, for any kernel that decides which keys a tile meets:
@@ -10,6 +10,8 @@ import { finiteMax, KEYS, LN2, log, LOG2E, rescale } from './score';
 // The score tile S is [KEYS][8]; after softmaxTile it is the left operand of the product with V.
 
 const HEAD: usize = 128;
+/** How far scores may pass the maximum before what was summed is scaled: powers up to 2^8 are as exact as those up to 1. */
+const SLACK: f32 = 8;
 
 /** Bytes of a tile; pitchV is Dv rounded up to a multiple of 8. */
 // @ts-ignore: decorator
@@ -76,9 +78,7 @@ export function packQuery(tile: usize, lane: i32, row: usize, D: i32, factor: f3
 // @ts-ignore: decorator
 @inline
 export function scoreTile(tile: usize, K: usize, pitchK: usize, keys: i32, D: i32, S: usize): void {
-  for (let j = 0; j < keys; j += 4) {
-    rowTile(K + <usize>j * pitchK, pitchK, tile + HEAD, 32, D, S + (<usize>j << 5), 32, false); // [4][D] x [D][8]
-  }
+  rowStrip(K, pitchK, tile + HEAD, D, S, 32, keys); // [keys][D] x [D][8]
 }
 
 /** In place 2^(x - base) over a multiple of 4 rows of four lanes, 32 bytes apart, four in flight; returns the sums. */
@@ -97,9 +97,7 @@ function exponentials(S: usize, keys: i32, base: v128): v128 {
   return sum;
 }
 
-/** In place S = 2^(S - max) with the running maximum; adds to the sums, and scales what was before when the maximum moved. */
-// @ts-ignore: decorator
-@inline
+/** In place S = 2^(S - max); adds to the sums. The running maximum moves, and what was before is scaled, beyond SLACK. */
 export function softmaxTile(tile: usize, S: usize, keys: i32, D: i32, pitchV: i32): void {
   softmaxLanes(tile, S, keys, outputsOf(tile, D), pitchV);
   softmaxLanes(tile + 16, S + 16, keys, outputsOf(tile, D) + (<usize>pitchV << 4), pitchV);
@@ -115,11 +113,10 @@ export function softmaxLanes(state: usize, S: usize, keys: i32, O: usize, pitchV
     const m0 = f32x4.pmax(v128.load(p), v128.load(p, 32)), m1 = f32x4.pmax(v128.load(p, 64), v128.load(p, 96));
     m = f32x4.pmax(m, f32x4.pmax(m0, m1));
   }
-  v128.store(state, m);
-  const base = finiteMax(m);
-  const sum = exponentials(S, keys4, base);
-  let l = v128.load(state, 32);
-  if (v128.any_true(f32x4.ne(m, old))) {
+  let base = finiteMax(old), l = v128.load(state, 32);
+  if (v128.any_true(f32x4.gt(m, f32x4.add(old, f32x4.splat(SLACK))))) {
+    v128.store(state, m);
+    base = finiteMax(m);
     const a = rescale(old, base);
     l = f32x4.mul(l, a);
     scaleRow(O, pitchV, f32x4.splat(f32x4.extract_lane(a, 0)));
@@ -127,6 +124,7 @@ export function softmaxLanes(state: usize, S: usize, keys: i32, O: usize, pitchV
     scaleRow(O + (<usize>pitchV << 3), pitchV, f32x4.splat(f32x4.extract_lane(a, 2)));
     scaleRow(O + <usize>pitchV * 12, pitchV, f32x4.splat(f32x4.extract_lane(a, 3)));
   }
+  const sum = exponentials(S, keys4, base);
   v128.store(state, f32x4.add(l, sum), 32);
 }
 
@@ -141,12 +139,7 @@ function scaleRow(row: usize, n: i32, by: v128): void {
 // @ts-ignore: decorator
 @inline
 export function accumulateTile(tile: usize, S: usize, keys: i32, V: usize, pitch: usize, D: i32, pitchV: i32): void {
-  const O = outputsOf(tile, D), rowO = <usize>pitchV << 2;
-  for (let d = 0; d < pitchV; d += 8) {
-    const column = <usize>d << 2;
-    columnTile(S, 32, V + column, pitch, keys, O + column, rowO, true); // [4][keys] x [keys][8]
-    columnTile(S + 16, 32, V + column, pitch, keys, O + (rowO << 2) + column, rowO, true);
-  }
+  addColumns(S, 32, V, pitch, keys, outputsOf(tile, D), <usize>pitchV << 2, pitchV); // [8][keys] x [keys][pitchV]
 }
 
 /** The same without the terms whose probability is 0, so that a masked NaN or Infinity in V stays where it is. */

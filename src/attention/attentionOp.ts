@@ -125,7 +125,7 @@ function runBackward(
   const { splitRows, splits, items } = backwardItems(sizes);
   const [pitch, pitchV] = [ceil(D, 8), ceil(Dv, 8)];
   const floats =
-    splitRows * (pitch + 2 + TABLE) +
+    splitRows * (pitch + 2 + TABLE + 0.5) +
     2 * KEYS * (pitch + pitchV) +
     2 * BACKWARD_ROWS * (pitch + pitchV) +
     3 * KEYS * BACKWARD_ROWS;

@@ -10,7 +10,6 @@ import {
   memory,
   mul,
   onesLike,
-  randomNormal,
   reshape,
   slice,
   softmax,
@@ -26,9 +25,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SOFTMAX_ATTENTION } from '../../src/catalog/bounds';
 import { deviation, drawInputs, float64, gradientsOf } from '../../src/catalog/numerics';
-import { info } from '../../src/index';
+import { type AttentionOptions, info } from '../../src/index';
 import * as linnet from '../../src/ops';
 import * as reference from '../../src/reference';
+import { peakBytes } from '../guard';
 
 const { scaledDotProductAttention: attend } = linnet;
 
@@ -240,18 +240,68 @@ describe('promises', () => {
     expect(tidy(() => attend(q, k, v, { isCausal: true }).dataSync())).toEqual(first);
   });
 
-  it('needs less than 2 MB beyond inputs and outputs at T = 4096', () => {
-    const [q, k, v] = [
-      randomNormal([1, 4096, 8, 64]),
-      randomNormal([1, 4096, 8, 64]),
-      randomNormal([1, 4096, 8, 64]),
-    ];
-    const output = zeros(q.shape);
-    output.dispose();
-    const before = info().heapBytes;
-    attend(q as Tensor, k as Tensor, v as Tensor, { window: 64, isCausal: true }).dispose();
-    expect(info().heapBytes - before).toBeLessThan(2 * 2 ** 20 + 4096 * 8 * 65 * 4);
-    for (const t of [q, k, v]) t.dispose();
+  it.each([{}, { isCausal: true }, { window: 256, isCausal: true }])(
+    'holds less than 2 MB beyond inputs and outputs at T = 4096, %o',
+    (options) => {
+      const [q, k, v] = [1, 2, 3].map((seed) => normal(1, 4096, 2, 64, seed));
+      const bytes = peakBytes(() => attend(q, k, v, options).dispose());
+      expect(bytes - 4096 * 2 * 65 * 4).toBeLessThan(2 * 2 ** 20);
+      for (const t of [q, k, v]) t.dispose();
+    },
+  );
+
+  const hidden = onesLike(zeros([70, 70], 'bool')).dataSync();
+  for (let i = 0; i < 70; i++) hidden[i * 70 + 37] = 0;
+  const row = (i: number) => Math.floor(i / 16) % 70;
+  it.each<[string, AttentionOptions, (i: number) => boolean]>([
+    ['everywhere', {}, () => true],
+    ['causal', { isCausal: true }, (i) => i >= 37],
+    ['window', { window: [5, 3] }, (i) => i >= 34 && i < 42],
+    ['mask', { mask: tensor(hidden, [70, 70], 'bool') }, () => false],
+    ['kvLengths', { kvLengths: [37] }, () => false],
+    ['kvLengths', { kvLengths: [38] }, () => true],
+    ['cuSeqlens', { cuSeqlens: [0, 30, 70] }, (i) => i >= 30],
+  ])('NaN in key or value 37 reaches those rows that see it and no others: %s', (_, options, sees) => {
+    tidy(() => {
+      const [q, k, v] = [1, 2, 3].map((seed) => normal(1, 70, 2, 8, seed));
+      const spoil = (x: Tensor) => {
+        const values = Float32Array.from(x.dataSync());
+        values.fill(Number.NaN, 37 * 16, 38 * 16);
+        return tensor(values, x.shape);
+      };
+      const clean = attend(q, k, v, options).dataSync();
+      for (const output of [attend(q, spoil(k), v, options), attend(q, k, spoil(v), options)]) {
+        const expected = clean.map((x, i) => (sees(row(i)) ? Number.NaN : x));
+        expect([...output.dataSync()]).toEqual([...expected]);
+      }
+    });
+  });
+
+  it('NaN in the cache of a single query reaches it unless it lies past the length', () => {
+    tidy(() => {
+      const [q, k, v] = [normal(1, 1, 2, 8), normal(1, 600, 2, 8, 2), normal(1, 600, 2, 8, 3)];
+      const values = Float32Array.from(v.dataSync()).fill(Number.NaN, 550 * 16, 551 * 16);
+      const spoiled = tensor(values, v.shape);
+      expect([...attend(q, k, spoiled).dataSync()].every(Number.isNaN)).toBe(true);
+      const before = { kvLengths: [550] };
+      expect(attend(q, k, spoiled, before).dataSync()).toEqual(attend(q, k, v, before).dataSync());
+    });
+  });
+
+  it('scores that rise little by little, or by a lot, along the keys', () => {
+    tidy(() => {
+      const [q, k, v] = [1, 2, 3].map((seed) => normal(1, 300, 2, 8, seed));
+      const ramp = tensor1d(
+        Float32Array.from({ length: 300 }, (_, j) => 0.03 * (j - 300) - (j < 200 ? 40 : 0)),
+      );
+      const options = { bias: reshape(ramp, [1, 300]), returnLse: true } as const;
+      const [actual, expected] = [
+        attend(q, k, v, options),
+        reference.scaledDotProductAttention(q, k, v, options),
+      ];
+      expectClose(actual.output, expected.output, SOFTMAX_ATTENTION.r);
+      expectClose(actual.lse, expected.lse, SOFTMAX_ATTENTION.r);
+    });
   });
 });
 
