@@ -19,7 +19,7 @@ function mix(x: number): number {
 }
 
 /**
- * A fixed expert for every entry of the vocabulary, by a hash of its id: nothing to learn, nothing to balance.
+ * A fixed expert for every entry of the vocabulary, `e = hash(id, seed) mod numExperts`: nothing to learn, nothing to balance.
  *
  * @param tokenIds `[...]` int32
  * @returns weights `[..., topK]`, all `1 / topK`, and indices `[..., topK]` int32

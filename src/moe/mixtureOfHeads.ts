@@ -10,8 +10,8 @@ export interface MixtureOfHeadsOptions {
 }
 
 /**
- * Attention heads as experts: of the outputs of all heads a token keeps the chosen ones, times their weights; the others
- * are zero. What follows is the usual output projection.
+ * Attention heads as experts: of the outputs of all heads a token keeps the chosen ones, times their weights,
+ * `y_h = weight_h heads_h`; the others are zero. What follows is the usual output projection.
  *
  * @param heads `[..., H, D]`, what attention gave
  * @param routing weights and indices `[..., k]`, the indices heads; -1 for none

@@ -12,7 +12,7 @@ export interface SwitchRoutingOptions {
 }
 
 /**
- * Top-1 routing with a capacity: every token goes to the expert of its greatest logit with that probability as weight.
+ * Top-1 routing with a capacity: every token goes to `e = argmax(logits)` with the weight `softmax(logits)[e]`.
  * An expert serves the tokens of a sequence in their order; those that come when it is full are dropped: index -1,
  * weight 0, and nothing but the residual stream goes on from there.
  *

@@ -65,8 +65,8 @@ function massReference(q: NdArray, k: NdArray, { ranges, scale, byDistance }: At
 }
 
 /**
- * How much of the attention of queries falls on each key, summed over the queries and over the query heads of a key
- * head: what cache policies and prefill patterns decide by. No gradient.
+ * How much of the attention of queries falls on each key, `mass_j = sum over i and h of softmax_j(scale q_hi k_j)` over the
+ * queries i and the query heads h of a key head: what cache policies and prefill patterns decide by. No gradient.
  *
  * @param q `[B, Tq, Hq, D]`
  * @param k `[B, Tk, Hkv, D]`

@@ -99,8 +99,8 @@ export function nsaCompress(
 }
 
 /**
- * The blocks each query selects: its own, the one before and the first, and those with the greatest attention
- * probability over the compressed keys, summed over the query heads of a key head. No gradient.
+ * The blocks each query selects: its own, the one before and the first, and those with the greatest
+ * `sum over the query heads h of a key head of softmax(scale q_h kCmp^T)`, over the blocks finished by then. No gradient.
  *
  * @param q `[B, T, Hq, D]`
  * @param kCmp `[B, C, Hkv, D]`, keys of the blocks; at least the `T / blockSize` complete ones
@@ -141,8 +141,8 @@ export function nsaTopK(q: Tensor, kCmp: Tensor, options: NsaTopKOptions = {}): 
 }
 
 /**
- * Selection branch: each query causally over the keys of the blocks listed for it and its key head; query heads of one
- * key head share the list. Differentiable in q, k and v.
+ * Selection branch: `output = softmax(scale q k^T) v`, each query causally over the keys of the blocks listed for it and its
+ * key head; query heads of one key head share the list. Differentiable in q, k and v.
  *
  * @param q `[B, T, Hq, D]`
  * @param k `[B, T, Hkv, D]`

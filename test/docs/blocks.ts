@@ -83,7 +83,8 @@ function moduleOf(program: Block[]): string {
   return `${imports.join('\n')}\n${bodies.join('{\n')}${'}'.repeat(bodies.length - 1)}\nvoid [printed, shaped];\nexport {};\n`;
 }
 
-const walk = (path: string, ending: string): string[] =>
+/** The files under a folder, without hidden and generated ones. */
+export const filesOf = (path: string, ending: string): string[] =>
   readdirSync(`${root}${path}`, { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith(ending) && !/(^|\/)(\.|api\/)/.test(name))
     .map((name) => `${path}/${name}`);
@@ -99,7 +100,7 @@ export function writePrograms(set: string): Program[] {
   const folder = `${root}test/docs/.programs/${set}/`;
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const pages = ['README.md', ...walk('docs', '.md'), ...walk('src', '.ts')];
+  const pages = ['README.md', ...filesOf('docs', '.md'), ...filesOf('src', '.ts')];
   return pages.flatMap((page) => {
     const text = readFileSync(`${root}${page}`, 'utf8');
     return programsOf(blocksOf(page.endsWith('.ts') ? comments(text) : text)).map((program) => {

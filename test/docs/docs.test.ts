@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { catalog } from '../../src/catalog';
-import { writePrograms } from './blocks';
+import { filesOf, writePrograms } from './blocks';
 import { runEach } from './run';
 
 const programs = writePrograms('all');
@@ -34,13 +34,27 @@ describe('code blocks', () => {
   it('have no type errors', { timeout: 180_000 }, () => expect(complaints()).toEqual([]));
 });
 
-it('the docstring of every op has an example', () => {
-  const examples = programs
-    .filter(({ name }) => name.startsWith('src/'))
-    .map(({ file }) => readFileSync(file, 'utf8'));
-  const without = catalog.filter(({ name }) => !examples.some((text) => text.includes(`${name}(`)));
-  expect(without.map(({ name }) => name)).toEqual([]);
-});
+const source = filesOf('src', '.ts')
+  .map((path) => readFileSync(path, 'utf8'))
+  .join('\n');
+
+/** The docstring right before the first declaration of a function. */
+function docstringOf(name: string): string {
+  const declaration = source.search(new RegExp(`^export function ${name}[<(]`, 'm'));
+  return source.slice(0, declaration).split('/**').at(-1)!;
+}
+
+it.each(catalog.map(({ name }) => name))(
+  'the docstring of %s has formula, shapes, errors, source and an example',
+  (name) => {
+    const docstring = docstringOf(name);
+    const [summary] = docstring.split('@param');
+    expect(summary).toMatch(/`[^`]+`/);
+    for (const part of [/@param \w+ [^@]*`\[/, /@returns /, /@throws /, /@see /])
+      expect(docstring).toMatch(part);
+    expect(docstring.split('@example')[1]).toContain(`${name}(`);
+  },
+);
 
 it('guide/names.md has the name of every op', () => {
   const page = readFileSync('docs/guide/names.md', 'utf8');
