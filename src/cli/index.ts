@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { benchCommand } from '../../bench';
+import { benchModels } from '../../bench/models';
 import { tableOf } from '../../bench/report';
 import { info, ready } from '../index';
 import { verifyCommand } from './verify';
@@ -9,6 +10,7 @@ const USAGE = `linnet verify [--op <name>] [--json]   errors of every op against
 linnet bench [--op <name>] [--shape <part of an id>] [--threads <n>] [--quick] [--json]
              [--compare <earlier.json>]
                                        times against compositions of tfjs ops and onnxruntime-web
+linnet bench --models [--quick] [--json] tokens per second of whole models
 linnet table <report.json>             a report as a Markdown table`;
 
 const { positionals, values } = parseArgs({
@@ -20,6 +22,7 @@ const { positionals, values } = parseArgs({
     threads: { type: 'string' },
     json: { type: 'boolean' },
     quick: { type: 'boolean' },
+    models: { type: 'boolean' },
   },
 });
 
@@ -30,7 +33,7 @@ const commands: Record<string, () => Promise<void> | void> = {
   },
   async bench() {
     await start();
-    await benchCommand(values);
+    await (values.models ? benchModels(values) : benchCommand(values));
   },
   table() {
     console.log(tableOf(JSON.parse(readFileSync(positionals[1], 'utf8'))));

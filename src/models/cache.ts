@@ -49,7 +49,7 @@ class GrowingKeyValues implements KeyValues {
     }
     const length = held?.length ?? 0;
     if (held !== undefined && length + n <= held.capacity) return held;
-    const wanted = Math.max(this.capacity, 2 * (length + n));
+    const wanted = length + n > this.capacity ? 2 * (length + n) : this.capacity;
     const capacity = Math.max(length + n, Math.min(wanted, 2 * this.window + n));
     this.held = new KvCache({ batch, heads, headDim, valueDim: v.shape[3]!, capacity });
     if (held !== undefined) {
