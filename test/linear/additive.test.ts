@@ -1,4 +1,4 @@
-import { concat, reverse, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { concat, gather, reverse, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LINEAR } from '../../src/catalog/bounds';
@@ -326,6 +326,39 @@ describe('special cases', () => {
       );
       expectClose([slice(output, [0, 0, 0, 0], [1, 1, 4, 16])], [first.output]);
     });
+  });
+});
+
+it('query heads of gsa that share slots equal slots repeated for each', () => {
+  const x = drawInputs({
+    q: { shape: [1, 21, 6, 8] },
+    k: { shape: [1, 21, 2, 8] },
+    v: { shape: [1, 21, 2, 8] },
+    s: { shape: [1, 21, 2, 8], draw: 'sigmoid' },
+    g: { shape: [1, 21, 2, 8], draw: 'logSigmoid' },
+    hk: { shape: [1, 2, 8, 8] },
+    hv: { shape: [1, 2, 8, 8] },
+  });
+  tidy(() => {
+    const each = (y: Tensor, axis: number) => gather(y, [0, 0, 0, 1, 1, 1], axis);
+    const [k, v, s, g] = [x.k, x.v, x.s, x.g].map((y) => each(y, 2));
+    const shared = linnet.gsa(x.q, x.k, x.v, x.s, x.g, {
+      initialState: [x.hk, x.hv],
+      outputFinalState: true,
+    });
+    const own = linnet.gsa(x.q, k, v, s, g, {
+      initialState: [each(x.hk, 1), each(x.hv, 1)],
+      outputFinalState: true,
+    });
+    expectClose([shared.output], [own.output], EXACT);
+    expectClose(
+      shared.finalState.map((state) => each(state, 1)),
+      own.finalState,
+      EXACT,
+    );
+    expect(() => linnet.gsa(slice(x.q, [0, 0, 0, 0], [1, 21, 3, 8]), x.k, x.v, x.s, x.g)).toThrow(
+      'gsa: HQ = 3 must be a multiple of H = 2',
+    );
   });
 });
 
