@@ -35,7 +35,7 @@ export function attentionMass(
       let j = 0;
       for (; j + 4 <= n; j += 4) rowTile(keys + <usize>j * rowK, rowK, workspace, 32, D, S + (<usize>j << 5), 32, false);
       if (j < n) edgeTile(keys + <usize>j * rowK, rowK, 4, workspace, 32, D, S + (<usize>j << 5), 32, n - j, 8, false);
-      probabilities(S, n, R);
+      probabilities(S, 0, n, R);
       for (let lane = 0; lane < 8; lane++) {
         const at = S + (<usize>lane << 2), hi = load<i32>(R + (<usize>lane << 2), 32);
         for (let j = load<i32>(R + (<usize>lane << 2)); j < hi; j++) {

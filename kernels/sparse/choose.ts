@@ -2,6 +2,7 @@ import { finiteMax, LOG2E } from '../attention/score';
 import { exp2 } from '../core/exp';
 import { orderKey } from '../core/order';
 import { edgeTile, rowTile } from '../core/tile';
+import { transpose4 } from '../core/transpose';
 
 // What the score of a query for a block is, summed over the heads that share a choice; src/sparse/choose.ts has the same.
 /** Its probability among the blocks. */
@@ -18,81 +19,74 @@ const OWN: f32 = 3e38, FIRST: f32 = 2e38, PREVIOUS: f32 = 1e38;
  * The `count` blocks with the greatest scores for every query, ascending, -1 where there are fewer; ties go to the lower
  * one. `plan` [T][3] says for each query which blocks have scores, [lo, end), and which one is its own and always chosen,
  * or -1; by probability the first and the one before the own are chosen as well. `share` heads have one choice. A work
- * item is (batch, set of heads, 8 queries); its rows are numbered query * share + head, eight in the lanes of a tile.
+ * item is (batch, set of heads, 8 queries), which lie in the lanes of a tile.
  *
- * workspace: Q^T [D][8], S [C][8], importance [8][pitch] with pitch = C + 1 rounded up to a multiple of 4, ranges [2][8]
+ * workspace: Q^T [D][8], sums over heads [pitch][8], ranges lo [8] and hi [8], then S [pitch][8], later the scores of the
+ *            queries [8][pitch]; pitch = C + 1 rounded up to a multiple of 4
  */
 export function chooseBlocks(
   q: usize, k: usize, weights: usize, plan: usize, chosen: usize,
   T: i32, C: i32, Hq: i32, Hkv: i32, D: i32, share: i32, count: i32, mode: i32, scale: f32, workspace: usize,
   begin: i32, end: i32,
 ): void {
-  const sets = Hq / share, queryBlocks = (T + QUERIES - 1) / QUERIES;
+  const sets = Hq / share, queryBlocks = (T + QUERIES - 1) / QUERIES, pitch = (C + 4) & ~3;
   const rowD = <usize>D << 2, rowK = <usize>Hkv * rowD;
-  const S = workspace + (rowD << 3);
-  const importance = S + (<usize>C << 5), pitch = <usize>((C + 4) & ~3) << 2;
-  const R = importance + (pitch << 3);
+  const sums = workspace + (rowD << 3);
+  const R = sums + (<usize>pitch << 5), S = R + 64;
   const factor: f32 = mode == PROBABILITY ? scale * LOG2E : scale;
 
   for (let item = begin; item < end; item++) {
     const firstQuery = item % queryBlocks * QUERIES, queries = min(QUERIES, T - firstQuery);
     const set = item / queryBlocks % sets, b = item / (queryBlocks * sets);
     const keys = k + <usize>(b * C * Hkv + set * share / (Hq / Hkv)) * rowD;
-    memory.fill(importance, 0, pitch << 3);
     let first = C, last = 0;
-    for (let i = 0; i < queries; i++) {
-      const lo = load<i32>(plan + <usize>(firstQuery + i) * 12), hi = load<i32>(plan + <usize>(firstQuery + i) * 12, 4);
+    for (let i = 0; i < QUERIES; i++) {
+      const at = plan + <usize>(firstQuery + i) * 12, to = R + (<usize>i << 2);
+      const lo = i < queries ? load<i32>(at) : 0, hi = i < queries ? load<i32>(at, 4) : 0;
+      store<i32>(to, lo);
+      store<i32>(to, hi, 32);
       if (lo >= hi) continue;
       first = min(first, lo);
       last = max(last, hi);
     }
-    if (first < last) {
-      for (let tile = 0; tile < share; tile++) {
-        for (let lane = 0; lane < 8; lane++) {
-          const r = (tile << 3) + lane, i = r / share, to = workspace + (<usize>lane << 2);
-          let lo = 0, hi = 0;
-          if (i < queries) {
-            const row = q + <usize>((b * T + firstQuery + i) * Hq + set * share + r % share) * rowD;
-            for (let d = 0; d < D; d++) store<f32>(to + (<usize>d << 5), load<f32>(row + (<usize>d << 2)) * factor);
-            lo = load<i32>(plan + <usize>(firstQuery + i) * 12);
-            hi = load<i32>(plan + <usize>(firstQuery + i) * 12, 4);
-          } else {
-            for (let d = 0; d < D; d++) store<f32>(to + (<usize>d << 5), 0);
-          }
-          store<i32>(R + (<usize>lane << 2), lo - first);
-          store<i32>(R + (<usize>lane << 2), hi - first, 32);
-        }
-        const n = last - first;
-        let j = 0;
-        for (; j + 4 <= n; j += 4) {
-          rowTile(keys + <usize>(first + j) * rowK, rowK, workspace, 32, D, S + (<usize>j << 5), 32, false);
-        }
-        if (j < n) edgeTile(keys + <usize>(first + j) * rowK, rowK, 4, workspace, 32, D, S + (<usize>j << 5), 32, n - j, 8, false);
-        if (mode == PROBABILITY) probabilities(S, n, R);
-        for (let lane = 0; lane < 8; lane++) {
-          const r = (tile << 3) + lane, i = r / share, at = S + (<usize>lane << 2);
-          if (i >= queries) break;
-          const to = importance + <usize>i * pitch + (<usize>first << 2);
-          const lo = load<i32>(R + (<usize>lane << 2)), hi = load<i32>(R + (<usize>lane << 2), 32);
-          if (mode == RELU) {
-            const w = load<f32>(weights + (<usize>((b * T + firstQuery + i) * Hq + set * share + r % share) << 2));
-            for (let j = lo; j < hi; j++) {
-              const p = to + (<usize>j << 2);
-              store<f32>(p, load<f32>(p) + w * max<f32>(load<f32>(at + (<usize>j << 5)), 0));
-            }
-          } else {
-            for (let j = lo; j < hi; j++) {
-              const p = to + (<usize>j << 2);
-              store<f32>(p, load<f32>(p) + load<f32>(at + (<usize>j << 5)));
-            }
-          }
+    memory.fill(sums, 0, <usize>pitch << 5);
+    const n = last - first;
+    for (let h = set * share; n > 0 && h < (set + 1) * share; h++) {
+      for (let lane = 0; lane < QUERIES; lane++) {
+        // lanes past the last query repeat it
+        const row = q + <usize>((b * T + firstQuery + min(lane, queries - 1)) * Hq + h) * rowD;
+        packQuery(workspace + (<usize>lane << 2), row, D, factor);
+      }
+      let j = 0;
+      for (; j + 4 <= n; j += 4) {
+        rowTile(keys + <usize>(first + j) * rowK, rowK, workspace, 32, D, S + (<usize>j << 5), 32, false);
+      }
+      if (j < n) edgeTile(keys + <usize>(first + j) * rowK, rowK, 4, workspace, 32, D, S + (<usize>j << 5), 32, n - j, 8, false);
+      if (mode == PROBABILITY) probabilities(S, first, n, R);
+      const own = weights + (<usize>((b * T + firstQuery) * Hq + h) << 2);
+      for (let half: usize = 0; half < 32; half += 16) {
+        const lo = v128.load(R + half), hi = v128.load(R + half, 32);
+        const w = mode == RELU ? columnOf(own, <usize>Hq << 2, <i32>half >> 2, queries) : f32x4.splat(1);
+        let from = S + half, to = sums + half + (<usize>first << 5);
+        for (let j = first; j < last; j++) {
+          const at = i32x4.splat(j), inside = v128.and(i32x4.ge_s(at, lo), i32x4.lt_s(at, hi));
+          let x = v128.load(from);
+          if (mode == RELU) x = f32x4.mul(w, f32x4.pmax(x, f32x4.splat(0)));
+          v128.store(to, f32x4.add(v128.load(to), v128.and(x, inside)));
+          from += 32;
+          to += 32;
         }
       }
+    }
+    for (let j = 0; j < pitch; j += 4) {
+      const from = sums + (<usize>j << 5), to = S + (<usize>j << 2);
+      transpose4(from, 32, to, <usize>pitch << 2, false);
+      transpose4(from + 16, 32, to + (<usize>pitch << 4), <usize>pitch << 2, false);
     }
     for (let i = 0; i < queries; i++) {
       const at = plan + <usize>(firstQuery + i) * 12, own = load<i32>(at, 8);
       const lo = load<i32>(at), hi = max(load<i32>(at, 4), own + 1);
-      const scores = importance + <usize>i * pitch;
+      const scores = S + (<usize>(i * pitch) << 2);
       if (own >= 0) {
         if (mode == PROBABILITY) {
           if (own > lo) store<f32>(scores + (<usize>(own - 1) << 2), PREVIOUS);
@@ -101,18 +95,36 @@ export function chooseBlocks(
         store<f32>(scores + (<usize>own << 2), OWN);
       }
       const to = chosen + (<usize>(((b * T + firstQuery + i) * sets + set) * count) << 2);
-      takeGreatest(scores, lo, hi, (C + 4) & ~3, count, to);
+      takeGreatest(scores, lo, hi, pitch, count, to);
     }
   }
 }
 
-/** S [n][8] from scores in units of log 2 to probabilities over the range of each lane. */
-export function probabilities(S: usize, n: i32, R: usize): void {
+/** One lane of Q^T [D][8]: a row of D floats times `factor`. */
+// @ts-ignore: decorator
+@inline
+function packQuery(to: usize, row: usize, D: i32, factor: f32): void {
+  for (let d = 0; d < D; d++) store<f32>(to + (<usize>d << 5), load<f32>(row + (<usize>d << 2)) * factor);
+}
+
+/** Four numbers `pitch` bytes apart, from the one of query `first`; queries past the last repeat it. */
+// @ts-ignore: decorator
+@inline
+function columnOf(x: usize, pitch: usize, first: i32, queries: i32): v128 {
+  const last = queries - 1;
+  return f32x4(
+    load<f32>(x + <usize>min(first, last) * pitch), load<f32>(x + <usize>min(first + 1, last) * pitch),
+    load<f32>(x + <usize>min(first + 2, last) * pitch), load<f32>(x + <usize>min(first + 3, last) * pitch),
+  );
+}
+
+/** S [n][8] of the blocks from `first` on, from scores in units of log 2 to probabilities over the range of each lane. */
+export function probabilities(S: usize, first: i32, n: i32, R: usize): void {
   const lo0 = v128.load(R), lo1 = v128.load(R, 16), hi0 = v128.load(R, 32), hi1 = v128.load(R, 48);
   const hidden = f32x4.splat(-Infinity);
   let m0 = hidden, m1 = hidden;
   for (let j = 0; j < n; j++) {
-    const p = S + (<usize>j << 5), at = i32x4.splat(j);
+    const p = S + (<usize>j << 5), at = i32x4.splat(first + j);
     const s0 = v128.bitselect(v128.load(p), hidden, v128.and(i32x4.ge_s(at, lo0), i32x4.lt_s(at, hi0)));
     const s1 = v128.bitselect(v128.load(p, 16), hidden, v128.and(i32x4.ge_s(at, lo1), i32x4.lt_s(at, hi1)));
     v128.store(p, s0);
@@ -156,7 +168,9 @@ function takeGreatest(scores: usize, lo: i32, hi: i32, size: i32, count: i32, to
     let threshold = i32.MIN_VALUE;
     for (let bit = 31; bit >= 0; bit--) {
       const next = threshold + (1 << bit);
-      if (atLeast(scores, from, end, next) >= count) threshold = next;
+      const n = atLeast(scores, from, end, next);
+      if (n >= count) threshold = next;
+      if (n == count) break;
     }
     let ties = count - (threshold == i32.MAX_VALUE ? 0 : atLeast(scores, from, end, threshold + 1));
     for (let j = lo; j < hi && taken < count; j++) {

@@ -9,3 +9,4 @@ export { quantizeBlocks, quantizeRows } from './quantize';
 export { sageForward } from './sage';
 export { scatterForward } from './scatterForward';
 export { attentionMass } from './attentionMass';
+export { gatherBackward, gatherForward } from './gather';

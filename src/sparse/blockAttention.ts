@@ -67,7 +67,8 @@ export const blockAttention = defineSparseOp<FlexInput, FlexAttrs>({
     const { input, output, attrs, workspace, launch } = call;
     const { B, Tq, Hq, D, Tkv, Hkv, Dv, share, rows } = sizesOf(call.shape, attrs);
     const modified = input.before || input.after || attrs.softcap > 0;
-    if (!modified && isScattered(attrs.table)) return scatterForward(call);
+    if (!modified && isOfQueries(attrs.table))
+      return isScattered(attrs.table) ? scatterForward(call) : gatherForward(call);
     const { blocks, mods } = describe(call);
     const parts = Math.ceil((attrs.table.blockQ * share) / rows);
     const floats = rows * (D + ceil8(Dv) + 4) + KEYS * (D + ceil8(Dv) + 8) + 8;
@@ -88,9 +89,13 @@ export const blockAttention = defineSparseOp<FlexInput, FlexAttrs>({
   },
 });
 
-/** Whether the queries choose long runs of keys one by one, so that it pays to gather the rows of a block of keys. */
-function isScattered({ blockQ, bitmaps, runs }: BlockTable): boolean {
-  if (blockQ !== 1 || bitmaps.count > 0) return false;
+/** Whether every query has a list of keys of its own. */
+function isOfQueries({ blockQ, bitmaps }: BlockTable): boolean {
+  return blockQ === 1 && bitmaps.count === 0;
+}
+
+/** Whether the runs are so long that it pays to gather the queries of a block of keys. */
+function isScattered({ runs }: BlockTable): boolean {
   let keys = 0;
   for (let i = 0; i < runs.length; i += 3) keys += runs[i + 1] - runs[i];
   return keys >= (runs.length / 3) * MEAN_RUN;
@@ -135,6 +140,16 @@ function scatterForward(call: KernelCall<FlexInput, FlexAttrs, SparseKernels>): 
     Tq, Tkv, Hq, Hkv, D, Dv, attrs.scale, share, queries, entries, workspace(4 * floats));
 }
 
+function gatherForward(call: KernelCall<FlexInput, FlexAttrs, SparseKernels>): void {
+  const { input, output, attrs, workspace, launch } = call;
+  const { B, Tq, Hq, D, Tkv, Hkv, Dv, share } = sizesOf(call.shape, attrs);
+  const { blocks } = describe(call);
+  // biome-ignore format: one argument list per line of the entry point
+  launch('gatherForward', B * (Hq / share) * Tq,
+    input.q, input.k, input.v, output[0], output[1], blocks,
+    Tq, Tkv, Hq, Hkv, D, Dv, attrs.scale, share, workspace(8 * KEYS + 16 + 8 * share));
+}
+
 const backward = defineSparseOp<FlexBackwardInput, FlexAttrs>({
   name: 'flexAttentionBackward',
   outputs: ({ q, k, v, before, after }) => [q!, k!, v!, before ?? [0], after ?? [0]],
@@ -142,13 +157,22 @@ const backward = defineSparseOp<FlexBackwardInput, FlexAttrs>({
     const { input, shape, output, attrs, scratch, workspace, launch } = call;
     const { B, Tq, Hq, D, Tkv, Hkv, Dv, share, rows } = sizesOf(shape, attrs);
     const { blocks, mods, termBytes } = describe(call);
+    const modified = input.before || input.after || attrs.softcap > 0;
+    for (const [i, size] of [shape.k!, shape.v!].entries()) {
+      new Uint8Array(call.buffer(), output[1 + i], 4 * size.reduce((n, d) => n * d, 1)).fill(0);
+    }
+    if (!modified && isOfQueries(attrs.table)) {
+      // biome-ignore format: one argument list per line of the entry point
+      launch('gatherBackward', B * Hkv,
+        input.q, input.k, input.v, input.output, input.lse, input.dOutput, input.dLse, blocks,
+        output[0], output[1], output[2],
+        Tq, Tkv, Hq, Hkv, D, Dv, attrs.scale, workspace(12 * KEYS + 16));
+      return;
+    }
     const padded = Math.ceil(rows / BACKWARD_ROWS) * BACKWARD_ROWS;
     const [pitch, pitchV] = [ceil8(D), ceil8(Dv)];
     const floats = padded * (3 * pitch + 2 * pitchV + 3) + 2 * KEYS * (pitch + pitchV + BACKWARD_ROWS);
     const partials = [shape.before, shape.after].map((given) => (given ? scratch(B * termBytes) : 0));
-    for (const [i, size] of [shape.k!, shape.v!].entries()) {
-      new Uint8Array(call.buffer(), output[1 + i], 4 * size.reduce((n, d) => n * d, 1)).fill(0);
-    }
     // biome-ignore format: one argument list per line of the entry point
     launch('flexBackward', B * Hkv,
       input.q, input.k, input.v, input.output, input.lse, input.dOutput, input.dLse, blocks, mods,

@@ -21,12 +21,14 @@ function checkOne(policy: string, cache: KvCache): void {
 const range = (from: number, to: number) =>
   Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
 
-/** Indices of the `count` greatest values, ascending; ties go to the lower index. */
+/** Indices of the `count` greatest values, ascending; ties go to the lower index, NaN counts as the least. */
 export function greatest(values: ArrayLike<number>, count: number): number[] {
-  return range(0, values.length)
-    .sort((a, b) => values[b] - values[a] || a - b)
-    .slice(0, count)
-    .sort((a, b) => a - b);
+  const known = Float64Array.from(values, (value) =>
+    Number.isNaN(value) ? Number.NEGATIVE_INFINITY : value,
+  );
+  const least = known.slice().sort()[Math.max(0, known.length - count)];
+  let ties = count - known.reduce((n, value) => n + (value > least ? 1 : 0), 0);
+  return range(0, known.length).filter((i) => known[i] > least || (known[i] === least && ties-- > 0));
 }
 
 /** Attention of the queries of the last Tq tokens, key head by key head: a list over the tokens held for each. */

@@ -29,7 +29,7 @@ export const chooseBlocks = defineSparseOp<'q' | 'k' | 'weights', ChooseAttrs>({
     const [, C, Hkv] = shape.k!;
     const table = scratch(plan.byteLength);
     new Int32Array(buffer(), table, plan.length).set(plan);
-    const bytes = 32 * (D + C + Math.ceil((C + 1) / 4) * 4) + 64;
+    const bytes = 32 * (D + 2 * Math.ceil((C + 1) / 4) * 4) + 64;
     // biome-ignore format: one argument list per line of the entry point
     launch('chooseBlocks', B * sets * Math.ceil(T / QUERIES),
       input.q, input.k, input.weights, table, output[0],

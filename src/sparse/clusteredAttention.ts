@@ -2,7 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { l2Norm } from '../nn/l2Norm';
 import { uniform } from '../random';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
-import { attendOver, checkPositive, tokenTable } from './attendOver';
+import { attendOver, checkPositive, pairTable } from './attendOver';
 import { tableFromIntervals } from './blockTable';
 import { greatest } from './cachePolicies';
 
@@ -93,25 +93,30 @@ export function lshAttention(qk: Tensor, v: Tensor, options: LshAttentionOptions
   const half = buckets / 2;
   const rotations = Array.from({ length: hashes * half }, (_, n) => normals(D, seed * 65537 + n));
   const row = rowsOf(qk);
+  const turned = new Float64Array(buckets);
   const bucketOf = (x: Float32Array, round: number) => {
-    const turned = rotations.slice(round * half, (round + 1) * half).map((rotation) => dot(x, rotation));
-    const all = [...turned, ...turned.map((value) => -value)];
-    return all.indexOf(Math.max(...all));
+    for (let n = 0; n < half; n++) {
+      turned[n] = dot(x, rotations[round * half + n]);
+      turned[half + n] = -turned[n];
+    }
+    return turned.indexOf(Math.max(...turned));
   };
-  const seen = Array.from({ length: B * H }, (_, bh) => {
-    const [b, h] = [Math.floor(bh / H), bh % H];
-    const keys = Array.from({ length: T }, () => new Set<number>());
+  const table = pairTable({ B, H, Tq: T, Tkv: T }, (b, h, see) => {
+    const alone = new Uint8Array(T).fill(1);
     for (let round = 0; round < hashes; round++) {
-      const bucket = Array.from({ length: T }, (_, t) => bucketOf(row(b, t, h), round));
-      const order = Array.from({ length: T }, (_, t) => t).sort((x, y) => bucket[x] - bucket[y] || x - y);
+      const bucket = Int32Array.from({ length: T }, (_, t) => bucketOf(row(b, t, h), round));
+      const order = new Int32Array(bucket.keys()).sort((x, y) => bucket[x] - bucket[y] || x - y);
       order.forEach((i, at) => {
         const first = Math.max(0, (Math.floor(at / chunkSize) - 1) * chunkSize);
-        for (const j of order.slice(first, at)) if (bucket[j] === bucket[i]) keys[i].add(j);
+        // tokens of a bucket stand side by side
+        for (let before = at - 1; before >= first && bucket[order[before]] === bucket[i]; before--) {
+          see(i, order[before]);
+          alone[i] = 0;
+        }
       });
     }
-    return keys.map((set, i) => (set.size === 0 ? [i] : [...set].sort((x, y) => x - y)));
+    for (let i = 0; i < T; i++) if (alone[i]) see(i, i);
   });
-  const table = tokenTable({ B, H, Tq: T, Tkv: T }, (b, h, i) => seen[b * H + h][i]);
   const k = l2Norm(qk);
   const output = attendOver(qk, k, v, table, scale);
   k.dispose();
@@ -164,24 +169,26 @@ export function routingAttention(
   checkPositive(op, { topk });
   checkFinite(op, 'scale', scale);
   const [query, key, means] = [rowsOf(q), rowsOf(k), centroids.dataSync() as Float32Array];
-  const nearest = (row: (t: number) => Float32Array, mean: Float32Array) =>
-    greatest(
-      Array.from({ length: T }, (_, t) => dot(row(t), mean) / (Math.sqrt(dot(row(t), row(t))) || 1)),
-      topk,
-    );
-  const seen = Array.from({ length: B * Hq }, (_, bh) => {
-    const [b, h] = [Math.floor(bh / Hq), bh % Hq];
-    const keys = Array.from({ length: T }, () => new Set<number>());
+  const directions = (rows: typeof query, b: number, h: number) =>
+    Array.from({ length: T }, (_, t) => {
+      const row = rows(b, t, h);
+      const length = Math.sqrt(dot(row, row)) || 1;
+      return (mean: Float32Array) => dot(row, mean) / length;
+    });
+  const table = pairTable({ B, H: Hq, Tq: T, Tkv: T }, (b, h, see) => {
+    const queries = directions(query, b, h);
+    const keys = directions(key, b, Math.floor(h / (Hq / Hkv)));
     for (let c = 0; c < C; c++) {
       const mean = means.subarray((h * C + c) * D, (h * C + c + 1) * D);
-      const members = nearest((t) => key(b, t, Math.floor(h / (Hq / Hkv))), mean);
-      for (const i of nearest((t) => query(b, t, h), mean)) {
-        for (const j of members) if (j <= i) keys[i].add(j);
-      }
+      const nearest = (rows: typeof queries) =>
+        greatest(
+          rows.map((along) => along(mean)),
+          topk,
+        );
+      const members = nearest(keys);
+      for (const i of nearest(queries)) for (const j of members) if (j <= i) see(i, j);
     }
-    return keys.map((set) => [...set].sort((x, y) => x - y));
   });
-  const table = tokenTable({ B, H: Hq, Tq: T, Tkv: T }, (b, h, i) => seen[b * Hq + h][i]);
   return attendOver(q, k, v, table, scale);
 }
 
