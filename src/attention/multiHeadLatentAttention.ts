@@ -241,7 +241,7 @@ export function multiHeadLatentAttention(
     ['latent', latent, 'B Tk C'],
     ['kRope', kRope, 'B Tk Dr'],
     ['kvUp', kvUp, 'H Dn+Dv C'],
-    ['mask', mask, broadcastOver(mask, 'H'), 'bool'],
+    ['mask?', mask, broadcastOver(mask, 'H'), 'bool'],
   ]);
   const { B, Tq, Tk, Dn, Dr, C, 'Dn+Dv': N } = sizes;
   if (N < Dn) {

@@ -133,10 +133,10 @@ export function resolveAttention(op: string, q: Tensor, k: Tensor, v: Tensor, op
     ['q', q, 'B Tq Hq D'],
     ['k', k, 'B Tk Hkv D'],
     ['v', v, 'B Tk Hkv Dv'],
-    ['mask', mask, broadcastOver(mask), 'bool'],
-    ['bias', bias, broadcastOver(bias)],
-    ['alibiSlopes', alibiSlopes, 'Hq'],
-    ['sink', sink, 'Hq'],
+    ['mask?', mask, broadcastOver(mask), 'bool'],
+    ['bias?', bias, broadcastOver(bias)],
+    ['alibiSlopes?', alibiSlopes, 'Hq'],
+    ['sink?', sink, 'Hq'],
   ]);
   checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
   return {

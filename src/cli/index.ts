@@ -4,6 +4,7 @@ import { benchCommand } from '../../bench';
 import { benchModels } from '../../bench/models';
 import { tableOf } from '../../bench/report';
 import { info, ready } from '../index';
+import { fuzzCommand } from './fuzz/command';
 import { verifyCommand } from './verify';
 
 const USAGE = `linnet verify [--op <name>] [--json]   errors of every op against its float64 reference
@@ -11,6 +12,8 @@ linnet bench [--op <name>] [--shape <part of an id>] [--threads <n>] [--quick] [
              [--compare <earlier.json>]
                                        times against compositions of tfjs ops and onnxruntime-web
 linnet bench --models [--quick] [--json] tokens per second of whole models
+linnet fuzz [--seconds <n>] [--seed <n>] [--op <name>] [--call <n>]
+                                       hostile arguments: no crash, no leak, no stray byte
 linnet table <report.json>             a report as a Markdown table`;
 
 const { positionals, values } = parseArgs({
@@ -20,6 +23,9 @@ const { positionals, values } = parseArgs({
     shape: { type: 'string' },
     compare: { type: 'string' },
     threads: { type: 'string' },
+    seconds: { type: 'string' },
+    seed: { type: 'string' },
+    call: { type: 'string' },
     json: { type: 'boolean' },
     quick: { type: 'boolean' },
     models: { type: 'boolean' },
@@ -34,6 +40,10 @@ const commands: Record<string, () => Promise<void> | void> = {
   async bench() {
     await start();
     await (values.models ? benchModels(values) : benchCommand(values));
+  },
+  async fuzz() {
+    await start();
+    process.exitCode = fuzzCommand(values) ? 0 : 1;
   },
   table() {
     console.log(tableOf(JSON.parse(readFileSync(positionals[1], 'utf8'))));

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tidied } from '../op/tidied';
 import { checkShapes } from '../tensor/shape';
 import type { AdditiveOptions } from './additive';
 import { heapOffsets } from './delta';
@@ -114,6 +115,8 @@ export function abc(q: Tensor, k: Tensor, v: Tensor, s: Tensor, options: AbcOpti
     ['s', s, 'B T H M'],
   ]);
   const offsets = sequenceOffsets(NAME, options.cuSeqlens, sizes.B, sizes.T);
-  const [share, g] = gates.run({ s }, { offsets });
-  return runSlots(NAME, { q, k, v, s: share, g }, options, sizes) as Tensor;
+  return tidied(() => {
+    const [share, g] = gates.run({ s }, { offsets });
+    return runSlots(NAME, { q, k, v, s: share, g }, options, sizes) as Tensor;
+  });
 }

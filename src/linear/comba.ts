@@ -79,7 +79,7 @@ export function comba(
   const attrs = deltaAttrs('comba', 'comba', options, sizes);
   const { initialState } = options;
   checkShapes('comba', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q, k, v, g, beta, a: p, initialState }, attrs));
 }

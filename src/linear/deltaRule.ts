@@ -62,7 +62,7 @@ export function deltaRule(
   const attrs = deltaAttrs('deltaRule', 'delta', options, sizes);
   const { initialState } = options;
   checkShapes('deltaRule', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q, k, v, beta, initialState }, attrs));
 }

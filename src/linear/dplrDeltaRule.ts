@@ -75,7 +75,7 @@ export function dplrDeltaRule(
   const attrs = deltaAttrs('dplrDeltaRule', 'dplr', options, sizes);
   const { initialState } = options;
   checkShapes('dplrDeltaRule', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.H} ${sizes.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.H} ${sizes.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q, k, v, g: gk, a, b, initialState }, attrs));
 }

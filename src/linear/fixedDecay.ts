@@ -31,6 +31,6 @@ export function runFixedDecay(
   }
   const attrs = { ...additiveAttrs(op.name, options, sizes), logDecay };
   const { initialState } = options;
-  checkShapes(op.name, [['initialState', initialState, `${attrs.offsets.length - 1} ${HV} ${K} ${V}`]]);
+  checkShapes(op.name, [['initialState?', initialState, `${attrs.offsets.length - 1} ${HV} ${K} ${V}`]]);
   return recurrentResult(op.run({ q, k, v, initialState }, attrs));
 }

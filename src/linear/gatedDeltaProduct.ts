@@ -80,13 +80,13 @@ export function gatedDeltaProduct(
     ['q', q, 'B T H K'],
     ['k', k, `B ${steps} H K`],
     ['v', v, `B ${steps} HV V`],
-    ['g', g, 'B T HV'],
+    ['g?', g, 'B T HV'],
     ['beta', beta, `B ${steps} HV`],
   ]);
   checkMultiple('gatedDeltaProduct', 'HV', sizes.HV, 'H', sizes.H);
   const attrs = deltaAttrs('gatedDeltaProduct', 'delta', options, tokens, numHouseholder);
   checkShapes('gatedDeltaProduct', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${tokens.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${tokens.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q, k, v, g, beta, initialState }, attrs));
 }

@@ -181,7 +181,7 @@ export function gatedOjaRule(
     ['beta', beta, 'B T H'],
   ]);
   const offsets = sequenceOffsets('gatedOjaRule', options.cuSeqlens, B, T);
-  checkShapes('gatedOjaRule', [['initialState', initialState, `${offsets.length - 1} ${H} ${K} ${V}`]]);
+  checkShapes('gatedOjaRule', [['initialState?', initialState, `${offsets.length - 1} ${H} ${K} ${V}`]]);
   const attrs = {
     scale: scaleOf('gatedOjaRule', options.scale, K),
     finalState: options.outputFinalState === true,

@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { routingSoftmax } from '../moe/softmax';
 import type { NdArray, Op, Shape } from '../op/define';
+import { tidied } from '../op/tidied';
 import { checkMultiple, checkShapes } from '../tensor/shape';
 import {
   type AdditiveAttrs,
@@ -175,18 +176,20 @@ export function runSlots(
   const attrs = additiveAttrs(name, { ...options, initialState: undefined }, sizes);
   const N = attrs.offsets.length - 1;
   checkShapes(name, [
-    ['initialState[0]', keys, `${N} ${sizes.H} ${sizes.K} ${sizes.M}`],
-    ['initialState[1]', contents, `${N} ${sizes.H} ${sizes.M} ${sizes.V}`],
+    ['initialState[0]?', keys, `${N} ${sizes.H} ${sizes.K} ${sizes.M}`],
+    ['initialState[1]?', contents, `${N} ${sizes.H} ${sizes.M} ${sizes.V}`],
   ]);
-  const group = sizes.H === 0 ? 1 : q.shape[2]! / sizes.H;
-  const [k, v, s, g] = [slots.k, slots.v, slots.s, slots.g].map((x) => repeatHeads(x, group, 2));
-  const stateOf = (x: Tensor | undefined) => x && repeatHeads(x, group, 1);
-  const [read, finalKeys] = scores.run({ q, k, s, g, initialState: stateOf(keys) }, attrs);
-  const p = routingSoftmax(read, 'columns');
-  const [output, finalContents] = values.run(
-    { q: p, k: s, v, g, initialState: stateOf(contents) },
-    { ...attrs, scale: 1 },
-  );
-  if (!options.outputFinalState) return output;
-  return { output, finalState: [firstHeads(finalKeys, group, 1), firstHeads(finalContents, group, 1)] };
+  return tidied(() => {
+    const group = sizes.H === 0 ? 1 : q.shape[2]! / sizes.H;
+    const [k, v, s, g] = [slots.k, slots.v, slots.s, slots.g].map((x) => repeatHeads(x, group, 2));
+    const stateOf = (x: Tensor | undefined) => x && repeatHeads(x, group, 1);
+    const [read, finalKeys] = scores.run({ q, k, s, g, initialState: stateOf(keys) }, attrs);
+    const p = routingSoftmax(read, 'columns');
+    const [output, finalContents] = values.run(
+      { q: p, k: s, v, g, initialState: stateOf(contents) },
+      { ...attrs, scale: 1 },
+    );
+    if (!options.outputFinalState) return output;
+    return { output, finalState: [firstHeads(finalKeys, group, 1), firstHeads(finalContents, group, 1)] };
+  });
 }

@@ -96,6 +96,6 @@ export function hgrn(x: Tensor, g: Tensor, options: HgrnOptions = {}): Tensor | 
     ['g', g, 'B T D'],
   ]);
   const offsets = sequenceOffsets(NAME, cuSeqlens, B, T);
-  checkShapes(NAME, [['initialState', initialState, `${offsets.length - 1} ${D}`]]);
+  checkShapes(NAME, [['initialState?', initialState, `${offsets.length - 1} ${D}`]]);
   return recurrentResult(op.run({ x, g, initialState }, { offsets, reverse, finalState: outputFinalState }));
 }

@@ -69,7 +69,7 @@ export function iplrDeltaRule(
   const attrs = deltaAttrs('iplrDeltaRule', 'dplr', options, sizes);
   const { initialState } = options;
   checkShapes('iplrDeltaRule', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.H} ${sizes.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.H} ${sizes.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q, k, v, a, b, initialState }, attrs));
 }

@@ -73,7 +73,7 @@ export function kda(
   const attrs = deltaAttrs('kda', 'delta', options, sizes);
   const { initialState } = options;
   checkShapes('kda', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q, k, v, g, beta, initialState }, attrs));
 }

@@ -71,7 +71,7 @@ export function kdaGate(g: Tensor, aLog: Tensor, dtBias?: Tensor, options: KdaGa
     ['g', g, 'B T H K'],
     ['aLog', aLog, 'H'],
   ]);
-  checkShapes('kdaGate', [['dtBias', dtBias, `${H * K}`]]);
+  checkShapes('kdaGate', [['dtBias?', dtBias, `${H * K}`]]);
   if (lowerBound !== undefined && !(lowerBound < 0 && Number.isFinite(lowerBound))) {
     throw new RangeError(`kdaGate: lowerBound must be a negative number; got ${lowerBound}`);
   }

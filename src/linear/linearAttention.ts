@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tidied } from '../op/tidied';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { type AdditiveOptions, additiveAttrs, defineAdditive } from './additive';
 import { divideByColumn, joinColumn, splitColumn } from './columns';
@@ -93,31 +94,33 @@ export function runLinearAttention(
     ['v', givenV, 'B T HV V'],
   ]);
   checkFinite(name, 'eps', eps);
-  const [q, k] = [givenQ, givenK].map((x) => featuresOf(featureMap, x));
-  const sizes = checkShapes(name, [
-    ['v', givenV, 'B T HV V'],
-    ['the features of q', q, 'B T H K'],
-    ['the features of k', k, 'B T H K'],
-  ]);
-  checkMultiple(name, 'HV', sizes.HV, 'H', sizes.H);
-  const attrs = additiveAttrs(name, options, sizes);
-  const N = attrs.offsets.length - 1;
-  const { HV, K, V } = sizes;
-  checkShapes(name, [
-    ['initialState', initialState, `${N} ${HV} ${K} ${V}`],
-    ['initialZ', initialZ, `${N} 1 ${HV} ${K}`],
-  ]);
-  if (!isCausal && (initialState || initialZ || outputFinalState))
-    throw new RangeError(`${name}: isCausal is false, so there is no state to start from or to return`);
-  if (normalize ? (initialState === undefined) !== (initialZ === undefined) : initialZ !== undefined)
-    throw new RangeError(`${name}: initialZ goes with initialState and normalize`);
-  const v = normalize ? joinColumn(givenV) : givenV;
-  const read = (output: Tensor) => (normalize ? divideByColumn(output, eps) : output);
-  if (!isCausal) return read(readAll({ q, k, v }, attrs));
-  const state = initialState && initialZ ? joinColumn(initialState, initialZ) : initialState;
-  const [output, final] = op.run({ q, k, v, initialState: state }, attrs);
-  if (!outputFinalState) return read(output);
-  if (!normalize) return { output, finalState: final };
-  const [finalState, finalZ] = splitColumn(final, [N, 1, HV, K]);
-  return { output: read(output), finalState, finalZ };
+  return tidied(() => {
+    const [q, k] = [givenQ, givenK].map((x) => featuresOf(featureMap, x));
+    const sizes = checkShapes(name, [
+      ['v', givenV, 'B T HV V'],
+      ['the features of q', q, 'B T H K'],
+      ['the features of k', k, 'B T H K'],
+    ]);
+    checkMultiple(name, 'HV', sizes.HV, 'H', sizes.H);
+    const attrs = additiveAttrs(name, options, sizes);
+    const N = attrs.offsets.length - 1;
+    const { HV, K, V } = sizes;
+    checkShapes(name, [
+      ['initialState?', initialState, `${N} ${HV} ${K} ${V}`],
+      ['initialZ?', initialZ, `${N} 1 ${HV} ${K}`],
+    ]);
+    if (!isCausal && (initialState || initialZ || outputFinalState))
+      throw new RangeError(`${name}: isCausal is false, so there is no state to start from or to return`);
+    if (normalize ? (initialState === undefined) !== (initialZ === undefined) : initialZ !== undefined)
+      throw new RangeError(`${name}: initialZ goes with initialState and normalize`);
+    const v = normalize ? joinColumn(givenV) : givenV;
+    const read = (output: Tensor) => (normalize ? divideByColumn(output, eps) : output);
+    if (!isCausal) return read(readAll({ q, k, v }, attrs));
+    const state = initialState && initialZ ? joinColumn(initialState, initialZ) : initialState;
+    const [output, final] = op.run({ q, k, v, initialState: state }, attrs);
+    if (!outputFinalState) return read(output);
+    if (!normalize) return { output, finalState: final };
+    const [finalState, finalZ] = splitColumn(final, [N, 1, HV, K]);
+    return { output: read(output), finalState, finalZ };
+  });
 }

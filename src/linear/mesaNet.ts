@@ -166,8 +166,8 @@ export function mesaNet(
   ]);
   const offsets = sequenceOffsets(NAME, options.cuSeqlens, B, T);
   checkShapes(NAME, [
-    ['hKkInit', hKkInit, `${offsets.length - 1} ${H} ${K} ${K}`],
-    ['hKvInit', hKvInit, `${offsets.length - 1} ${H} ${K} ${V}`],
+    ['hKkInit?', hKkInit, `${offsets.length - 1} ${H} ${K} ${K}`],
+    ['hKvInit?', hKvInit, `${offsets.length - 1} ${H} ${K} ${V}`],
   ]);
   if (maxCgIteration !== undefined && !(Number.isInteger(maxCgIteration) && maxCgIteration > 0))
     throw new RangeError(`${NAME}: maxCgIteration must be a positive integer; got ${maxCgIteration}`);

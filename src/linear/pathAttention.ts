@@ -111,7 +111,7 @@ export function pathAttention(
     ['v', v, 'B T H V'],
     ['w', w, 'B T H D'],
     ['beta', beta, 'B T H'],
-    ['g', g, 'B T HQ'],
+    ['g?', g, 'B T HQ'],
   ]);
   checkMultiple(NAME, 'HQ', HQ, 'H', H);
   const scale = scaleOf(NAME, options.scale, D);

@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { KernelCall, NdArray, Shape } from '../op/define';
+import { checkTensor } from '../tensor/shape';
 import { defineLinearOp } from './family';
 
 interface Attrs {
@@ -113,14 +114,28 @@ function monomialTables(D: number, degree: number, scale: number) {
   return { ...tables, ofDegree: tables.parent.length - first };
 }
 
-function checkDegree(op: string, name: string, value: number): void {
-  if (!Number.isInteger(value) || value < 0)
-    throw new RangeError(`${op}: ${name} must be a whole number of at least 0; got ${value}`);
+/** Features beyond these would not fit on the heap for a few rows. */
+const MOST_FEATURES = 2 ** 24;
+
+/** How many monomials of D numbers have at most so high a degree. */
+function monomialCount(D: number, degree: number): number {
+  let count = 1;
+  const [fewer, more] = D < degree ? [D, degree] : [degree, D];
+  for (let i = 1; i <= fewer && count <= MOST_FEATURES; i++) count *= (more + i) / i;
+  return count;
+}
+
+function checkDegree(op: string, name: string, degree: number, x: Tensor): void {
+  if (!Number.isInteger(degree) || degree < 0)
+    throw new RangeError(`${op}: ${name} must be a whole number of at least 0; got ${String(degree)}`);
+  const D = x.shape.at(-1)!;
+  if (degree > MOST_FEATURES || monomialCount(D, degree) > MOST_FEATURES)
+    throw new RangeError(`${op}: ${name} = ${degree} makes more than ${MOST_FEATURES} features of D = ${D}`);
 }
 
 function checkRows(op: string, x: Tensor): void {
-  if (x?.dataId === undefined || x.rank === 0 || x.dtype !== 'float32')
-    throw new TypeError(`${op}: x must be a float32 tensor [..., D]`);
+  checkTensor(op, 'x', x);
+  if (x.rank === 0) throw new RangeError(`${op}: x has shape []; expected [..., D]`);
 }
 
 export interface TaylorFeaturesOptions {
@@ -155,7 +170,7 @@ export function taylorFeatures(x: Tensor, options: TaylorFeaturesOptions = {}): 
   checkRows('taylorFeatures', x);
   const D = x.shape.at(-1)!;
   const { order = 2, scale = D ** -0.5 } = options;
-  checkDegree('taylorFeatures', 'order', order);
+  checkDegree('taylorFeatures', 'order', order, x);
   if (!(scale >= 0)) throw new RangeError(`taylorFeatures: scale must be at least 0; got ${scale}`);
   const { ofDegree, ...tables } = monomialTables(D, order, scale);
   return op.run({ x }, { ...tables, features: tables.parent.length })[0];
@@ -183,7 +198,7 @@ export function taylorFeatures(x: Tensor, options: TaylorFeaturesOptions = {}): 
  */
 export function powerFeatures(x: Tensor, degree: number): Tensor {
   checkRows('powerFeatures', x);
-  checkDegree('powerFeatures', 'degree', degree);
+  checkDegree('powerFeatures', 'degree', degree, x);
   const { ofDegree, ...tables } = monomialTables(x.shape.at(-1)!, degree, 1);
   let factorial = 1;
   for (let j = 2; j <= degree; j++) factorial *= j;

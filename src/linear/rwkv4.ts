@@ -107,6 +107,6 @@ export function rwkv4(
     ['u', u, 'C'],
   ]);
   const offsets = sequenceOffsets(NAME, cuSeqlens, B, T);
-  checkShapes(NAME, [['initialState', initialState, `${offsets.length - 1} 3 1 ${C}`]]);
+  checkShapes(NAME, [['initialState?', initialState, `${offsets.length - 1} 3 1 ${C}`]]);
   return recurrentResult(op.run({ w, u, k, v, initialState }, { offsets, finalState: outputFinalState }));
 }

@@ -72,7 +72,7 @@ export function rwkv6(
   const attrs = additiveAttrs('rwkv6', options, sizes);
   const { initialState } = options;
   checkShapes('rwkv6', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q: r, k, v, g: w, u, initialState }, attrs));
 }

@@ -78,7 +78,7 @@ export function rwkv7(
   const attrs = deltaAttrs('rwkv7', 'dplr', { ...options, scale: options.scale ?? 1 }, sizes);
   const { initialState } = options;
   checkShapes('rwkv7', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.H} ${sizes.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.H} ${sizes.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q: r, k, v, g: w, a, b, initialState }, attrs));
 }

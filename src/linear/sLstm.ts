@@ -92,6 +92,6 @@ export function sLstm(x: Tensor, r: Tensor, options: SLstmOptions = {}): Tensor 
     ['r', r, '4 H D D'],
   ]);
   const offsets = sequenceOffsets(NAME, options.cuSeqlens, B, T);
-  checkShapes(NAME, [['initialState', state, `${offsets.length - 1} 4 ${H} ${D}`]]);
+  checkShapes(NAME, [['initialState?', state, `${offsets.length - 1} 4 ${H} ${D}`]]);
   return recurrentResult(op.run({ x, r, state }, { finalState: outputFinalState, offsets }));
 }

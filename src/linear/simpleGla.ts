@@ -60,7 +60,7 @@ export function simpleGla(
   const attrs = additiveAttrs('simpleGla', options, sizes);
   const { initialState } = options;
   checkShapes('simpleGla', [
-    ['initialState', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
+    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
   ]);
   return recurrentResult(op.run({ q, k, v, g, initialState }, attrs));
 }

@@ -185,8 +185,8 @@ export function titansLinear(
   ]);
   const offsets = sequenceOffsets(NAME, options.cuSeqlens, B, T);
   checkShapes(NAME, [
-    ['initialState', state, `${offsets.length - 1} ${H} ${D} ${D}`],
-    ['initialMomentum', momentum, `${offsets.length - 1} ${H} ${D} ${D}`],
+    ['initialState?', state, `${offsets.length - 1} ${H} ${D} ${D}`],
+    ['initialMomentum?', momentum, `${offsets.length - 1} ${H} ${D} ${D}`],
   ]);
   checkFinite(NAME, 'eps', eps);
   const attrs = {

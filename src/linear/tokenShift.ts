@@ -80,7 +80,7 @@ export function tokenShift(x: Tensor, options: TokenShiftOptions = {}): Tensor |
   const { cache: before, outputCache = false, cuSeqlens } = options;
   const { B, T, D } = checkShapes(NAME, [['x', x, 'B T D']]);
   const offsets = sequenceOffsets(NAME, cuSeqlens, B, T);
-  checkShapes(NAME, [['cache', before, `${offsets.length - 1} ${D}`]]);
+  checkShapes(NAME, [['cache?', before, `${offsets.length - 1} ${D}`]]);
   const [output, cache] = op.run({ x, cache: before }, { offsets, outputCache, reverse: false });
   return outputCache ? { output, cache } : output;
 }

@@ -165,8 +165,8 @@ export function tttLinear(
   ]);
   const offsets = sequenceOffsets(NAME, options.cuSeqlens, B, T);
   checkShapes(NAME, [
-    ['initialState', state, `${offsets.length - 1} ${H} ${D} ${D}`],
-    ['initialStateBias', bias, `${offsets.length - 1} ${H} 1 ${D}`],
+    ['initialState?', state, `${offsets.length - 1} ${H} ${D} ${D}`],
+    ['initialStateBias?', bias, `${offsets.length - 1} ${H} 1 ${D}`],
   ]);
   checkFinite(NAME, 'eps', eps);
   const attrs = {

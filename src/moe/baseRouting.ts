@@ -27,6 +27,7 @@ import { weightsOfChosen } from './routingWeights';
 export function baseRouting(logits: Tensor): Routing {
   const axes = leadingAxes(logits);
   const { E } = checkShapes('baseRouting', [['logits', logits, `${axes} E`.trim()]]) as { E: number };
+  if (E === 0) throw new RangeError('baseRouting: logits has no experts, E = 0');
   const scores = exactValues(logits, engine().backend as unknown as ReadWrite);
   const wrong = scores.findIndex((score) => !Number.isFinite(score));
   if (wrong >= 0) {

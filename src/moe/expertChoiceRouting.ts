@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Shape } from '../op/define';
-import { checkShapes } from '../tensor/shape';
+import { checkObject, checkShapes } from '../tensor/shape';
 import { expertChoiceBackwardReference, expertChoiceReference } from './expertChoiceRouting.reference';
 import { defineMoeOp } from './family';
 import type { ExpertChoice } from './moeMlp';
@@ -67,6 +67,7 @@ const backward = defineMoeOp<'logits' | 'tokens' | 'dweights', Attrs>({
  * ```
  */
 export function expertChoiceRouting(logits: Tensor, options: { capacity: number }): ExpertChoice {
+  checkObject('expertChoiceRouting', 'options', options, '{ capacity }');
   const { capacity } = options;
   checkShapes('expertChoiceRouting', [['logits', logits, `${leadingAxes(logits)} E`.trim()]]);
   const { N } = sizes(logits.shape);

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checkShapes } from '../tensor/shape';
+import { checkObject, checkShapes } from '../tensor/shape';
 import { defineMoeOp } from './family';
 import { groupedMatMulBackwardReference, groupedMatMulReference } from './groupedMatMul.reference';
 import { blocksOfSizes, offsetsOf, upload } from './plan';
@@ -109,6 +109,7 @@ function checkedSizes(
   E: number,
   rows: number,
 ): readonly number[] {
+  checkObject('groupedMatMul', 'groupSizes', groupSizes, 'that holds integers');
   if ('dataId' in groupSizes) checkShapes('groupedMatMul', [['groupSizes', groupSizes, `${E}`, 'int32']]);
   const sizes = Array.from('dataId' in groupSizes ? (groupSizes.dataSync() as Int32Array) : groupSizes);
   if (sizes.length !== E) {
@@ -159,7 +160,7 @@ export function groupedMatMul(
   const { E, S, F } = checkShapes('groupedMatMul', [
     ['x', x, 'S D'],
     ['weights', weights, transposeWeights ? 'E F D' : 'E D F'],
-    ['bias', bias, 'E F'],
+    ['bias?', bias, 'E F'],
   ]);
   const attrs = { groupSizes: checkedSizes(groupSizes, E, S), width: F, transposed: transposeWeights };
   return groupedMatMulOp.run({ x, weights, bias }, attrs)[0];

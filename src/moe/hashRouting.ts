@@ -1,5 +1,5 @@
 import { fill, type Tensor, tensor } from '@tensorflow/tfjs-core';
-import { checkShapes } from '../tensor/shape';
+import { checkObject, checkShapes } from '../tensor/shape';
 import type { Routing } from './moeMlp';
 
 export interface HashRoutingOptions {
@@ -36,10 +36,14 @@ function mix(x: number): number {
  * ```
  */
 export function hashRouting(tokenIds: Tensor, options: HashRoutingOptions): Routing {
+  checkObject('hashRouting', 'options', options, '{ numExperts, ... }');
   const { numExperts, topK = 1, seed = 0 } = options;
   checkShapes('hashRouting', [
-    ['tokenIds', tokenIds, tokenIds.shape?.map((_, i) => `N${i}`).join(' ') ?? '', 'int32'],
+    ['tokenIds', tokenIds, tokenIds?.shape?.map((_, i) => `N${i}`).join(' ') ?? '', 'int32'],
   ]);
+  if (!(Number.isInteger(numExperts) && numExperts >= 1)) {
+    throw new RangeError(`hashRouting: numExperts is ${numExperts}; expected a whole number of at least 1`);
+  }
   if (!(Number.isInteger(topK) && topK >= 1 && topK <= numExperts)) {
     throw new RangeError(`hashRouting: topK is ${topK}; expected 1 to ${numExperts} (numExperts)`);
   }

@@ -133,8 +133,8 @@ function checkedRows(op: string, logits: Tensor, mask: Tensor | undefined, indic
   const axes = leadingAxes(logits);
   const { E } = checkShapes(op, [
     ['logits', logits, `${axes} E`.trim()],
-    ['indices', indices, `${axes} k`.trim(), 'int32'],
-    ['mask', mask, axes, 'int32'],
+    ['indices?', indices, `${axes} k`.trim(), 'int32'],
+    ['mask?', mask, axes, 'int32'],
   ]) as { E: number };
   const N = logits.shape.slice(0, -1).reduce((n, size) => n * size, 1);
   const counted =

@@ -1,5 +1,5 @@
 import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
-import { checkShapes } from '../tensor/shape';
+import { checkFunction, checkObject, checkShapes } from '../tensor/shape';
 import { gatherNumbers, gatherRows, scatterRows } from './tokens';
 
 /** A block on some tokens: `[B, C, D]` and the positions of each, `[B, C]` int32, to `[B, C, D]`. */
@@ -35,7 +35,9 @@ export function mixtureOfDepths(
   block: TokenBlock,
   options: { capacity: number },
 ): Tensor {
+  checkObject('mixtureOfDepths', 'options', options, '{ capacity }');
   const { capacity: C } = options;
+  checkFunction('mixtureOfDepths', 'block', block);
   const { B, T, D } = checkShapes('mixtureOfDepths', [
     ['hidden', hidden, 'B T D'],
     ['weights', weights, 'B T'],

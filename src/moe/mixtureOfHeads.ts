@@ -1,5 +1,5 @@
 import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
-import { checkShapes } from '../tensor/shape';
+import { checkObject, checkShapes } from '../tensor/shape';
 import type { Routing } from './moeMlp';
 import { checkIndices } from './plan';
 import { gatherRows, scatterRows } from './tokens';
@@ -30,14 +30,17 @@ export interface MixtureOfHeadsOptions {
  * ```
  */
 export function mixtureOfHeads(heads: Tensor, routing: Routing, options: MixtureOfHeadsOptions = {}): Tensor {
+  checkObject('mixtureOfHeads', 'routing', routing, '{ weights, indices }');
   const { weights, indices } = routing;
   const { shared } = options;
-  const axes = Array.from({ length: Math.max(2, heads.shape?.length ?? 2) - 2 }, (_, i) => `N${i}`).join(' ');
+  const axes = Array.from({ length: Math.max(2, heads?.shape?.length ?? 2) - 2 }, (_, i) => `N${i}`).join(
+    ' ',
+  );
   const { H, S = 0 } = checkShapes('mixtureOfHeads', [
     ['heads', heads, `${axes} H D`.trim()],
     ['indices', indices, `${axes} k`.trim(), 'int32'],
     ['weights', weights, `${axes} k`.trim()],
-    ['shared', shared, `${axes} S`.trim()],
+    ['shared?', shared, `${axes} S`.trim()],
   ]) as { H: number; S?: number };
   const chosen = checkIndices('mixtureOfHeads', 'indices', indices, H, 'heads', -1);
   if (S > H)

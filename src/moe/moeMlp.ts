@@ -1,6 +1,6 @@
 import { ones, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import type { KernelCall } from '../op/define';
-import { checkShapes } from '../tensor/shape';
+import { checkObject, checkShapes } from '../tensor/shape';
 import { type Activation, activationForm, KIND_NUMBER } from './activation';
 import { type ExpertShapes, expertSizes, type MoeMlpAttrs } from './expertSizes';
 import { defineMoeOp, noGradient } from './family';
@@ -283,6 +283,8 @@ export function moeMlp(
   routing: Routing | ExpertChoice,
   options: MoeMlpOptions = {},
 ): Tensor {
+  checkObject('moeMlp', 'experts', experts, '{ gateUp, down, ... }');
+  checkObject('moeMlp', 'routing', routing, '{ weights, indices }');
   const { activation = 'swiglu', alpha = 1.702, limit = 7, shared, residual } = options;
   const oss = activation === 'swigluOss';
   const { layout = oss ? 'inOut' : 'outIn', interleaved = oss } = options;
@@ -298,11 +300,11 @@ export function moeMlp(
     ['hidden', hidden, `${axes} D`.trim()],
     ['gateUp', experts.gateUp, `E ${first}`],
     ['down', experts.down, `E ${second}`],
-    ['gateUpBias', experts.gateUpBias, 'E F1'],
-    ['downBias', experts.downBias, 'E M'],
+    ['gateUpBias?', experts.gateUpBias, 'E F1'],
+    ['downBias?', experts.downBias, 'E M'],
     [indicesName, indices, chosen, 'int32'],
     ['weights', routing.weights, chosen],
-    ['residual', residual, `${axes} M`.trim()],
+    ['residual?', residual, `${axes} M`.trim()],
   ]) as Record<string, number>;
   checkWidth(F1, F, form.gated);
   const N = hidden.shape.slice(0, -1).reduce((n, size) => n * size, 1);
@@ -339,7 +341,7 @@ function throughShared(
     ['hidden', hidden, `${axes} D`.trim()],
     ['shared.gateUp', gateUp, first],
     ['shared.down', down, second],
-    ['shared.weight', weight, `${axes} 1`.trim()],
+    ['shared.weight?', weight, `${axes} 1`.trim()],
   ]) as Record<string, number>;
   checkWidth(F1, F, attrs.activation.gated);
   const shape = [...hidden.shape.slice(0, -1), 1];

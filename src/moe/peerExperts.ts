@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checkShapes } from '../tensor/shape';
+import { checkObject, checkShapes } from '../tensor/shape';
 import { type Activation, activationForm } from './activation';
 import { moeMlpOp, type Routing } from './moeMlp';
 import { checkIndices } from './plan';
@@ -45,6 +45,7 @@ export function peerExperts(
   options: PeerExpertsOptions = {},
 ): Tensor {
   const activation = activationForm('peerExperts', options.activation ?? 'gelu');
+  checkObject('peerExperts', 'routing', routing, '{ weights, indices }');
   const { weights, indices } = routing;
   const axes = leadingAxes(hidden);
   const { E } = checkShapes('peerExperts', [

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { checkTensor } from '../tensor/shape';
 
 /** Slots of one expert that a kernel works on at a time. */
 const BLOCK_SLOTS = 128;
@@ -130,6 +131,7 @@ export function checkIndices(
   of: string,
   least = 0,
 ): Int32Array {
+  checkTensor(op, name, indices, 'int32');
   const values = indices.dataSync() as Int32Array;
   for (let i = 0; i < values.length; i++) {
     if (!(values[i] >= least && values[i] < size)) {

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { NdArray } from '../op/define';
-import { checkShapes } from '../tensor/shape';
+import { checkObject, checkShapes } from '../tensor/shape';
 import { defineMoeOp } from './family';
 import type { Routing } from './moeMlp';
 import { leadingAxes } from './routerLogits';
@@ -123,6 +123,7 @@ const backward = defineMoeOp<'a' | 'weights' | 'indices' | 'dweights', Attrs>({
  * ```
  */
 export function productKeyRouting(scores1: Tensor, scores2: Tensor, options: { topK: number }): Routing {
+  checkObject('productKeyRouting', 'options', options, '{ topK }');
   const { topK } = options;
   const axes = leadingAxes(scores1);
   const { n } = checkShapes('productKeyRouting', [

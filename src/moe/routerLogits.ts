@@ -27,7 +27,7 @@ export function routerLogits(hidden: Tensor, weight: Tensor, bias?: Tensor): Ten
   const { E } = checkShapes('routerLogits', [
     ['hidden', hidden, `${leadingAxes(hidden)} D`.trim()],
     ['weight', weight, 'E D'],
-    ['bias', bias, 'E'],
+    ['bias?', bias, 'E'],
   ]);
   const rows = hidden.shape.slice(0, -1).reduce((n, size) => n * size, 1);
   return groupedMatMulOp.run(
@@ -38,5 +38,5 @@ export function routerLogits(hidden: Tensor, weight: Tensor, bias?: Tensor): Ten
 
 /** Names for all axes but the last, of any number of them. */
 export function leadingAxes(tensor: Tensor): string {
-  return Array.from({ length: Math.max(1, tensor.shape?.length ?? 1) - 1 }, (_, i) => `N${i}`).join(' ');
+  return Array.from({ length: Math.max(1, tensor?.shape?.length ?? 1) - 1 }, (_, i) => `N${i}`).join(' ');
 }

@@ -1,5 +1,5 @@
 import { type Tensor, tensor1d, tidy } from '@tensorflow/tfjs-core';
-import { checkShapes } from '../tensor/shape';
+import { checkFunction, checkShapes } from '../tensor/shape';
 import { groupedMatMulOp } from './groupedMatMul';
 import { groupedOuter } from './groupedOuter';
 import { routingSoftmax } from './softmax';
@@ -38,6 +38,7 @@ export function softMoe(hidden: Tensor, phi: Tensor, experts: SlotExperts): Tens
     ['phi', phi, 'D E S'],
   ]);
   return tidy(() => {
+    checkFunction('softMoe', 'experts', experts);
     const perBatch = Array<number>(B).fill(T);
     const [logits] = groupedMatMulOp.run(
       { x: hidden, weights: phi },

@@ -136,7 +136,7 @@ export function scatterRows(
 export function gatherTokens(hidden: Tensor, indices: Tensor): Tensor {
   checkShapes('gatherTokens', [
     ['hidden', hidden, `${leadingAxes(hidden)} D`.trim()],
-    ['indices', indices, indices.shape?.map((_, i) => `I${i}`).join(' ') ?? '', 'int32'],
+    ['indices', indices, indices?.shape?.map((_, i) => `I${i}`).join(' ') ?? '', 'int32'],
   ]);
   checkIndices('gatherTokens', 'indices', indices, rowsOf(hidden.shape), 'tokens', -1);
   return gatherRows(hidden, indices);
@@ -171,11 +171,11 @@ export function scatterTokens(
   indices: Tensor,
   residual: Tensor,
 ): Tensor {
-  const axes = indices.shape?.map((_, i) => `I${i}`).join(' ') ?? '';
+  const axes = indices?.shape?.map((_, i) => `I${i}`).join(' ') ?? '';
   checkShapes('scatterTokens', [
     ['indices', indices, axes, 'int32'],
     ['y', y, `${axes} M`.trim()],
-    ['weights', weights, axes],
+    ['weights?', weights, axes],
     ['residual', residual, `${leadingAxes(residual)} M`.trim()],
   ]);
   checkIndices('scatterTokens', 'indices', indices, rowsOf(residual.shape), 'tokens', -1);

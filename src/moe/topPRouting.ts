@@ -31,7 +31,7 @@ export interface TopPRoutingOptions {
  * ```
  */
 export function topPRouting(logits: Tensor, options: TopPRoutingOptions = {}): Routing {
-  const { topP = 0.4, maxExperts = logits.shape?.at(-1) ?? 1, normTopkProb = false } = options;
+  const { topP = 0.4, maxExperts = logits?.shape?.at(-1) ?? 1, normTopkProb = false } = options;
   if (!(topP > 0)) throw new RangeError(`topPRouting: topP is ${topP}; expected a positive number`);
   return tidy(() => {
     const all = topkRouting(logits, { topK: maxExperts });

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
+import { checkFinite, checkMultiple, checkObject, checkShapes } from '../tensor/shape';
 import { defineMoeOp } from './family';
 import type { Routing } from './moeMlp';
 import { leadingAxes } from './routerLogits';
@@ -102,12 +102,13 @@ function checkCount(name: string, value: number, most: number, of: string): void
  * ```
  */
 export function topkRouting(logits: Tensor, options: TopkRoutingOptions): Routing {
+  checkObject('topkRouting', 'options', options, '{ topK, ... }');
   const { topK, scoring = 'softmax', softmaxAfterTopK = false, normTopkProb = false } = options;
   const { correctionBias, numGroups = 1, topkGroups = numGroups, groupScore = 'top2Sum' } = options;
   const { routedScalingFactor = 1 } = options;
   const { E } = checkShapes('topkRouting', [
     ['logits', logits, `${leadingAxes(logits)} E`.trim()],
-    ['correctionBias', correctionBias, 'E'],
+    ['correctionBias?', correctionBias, 'E'],
   ]) as { E: number };
   if (scoring !== 'softmax' && scoring !== 'sigmoid') {
     throw new RangeError(`topkRouting: scoring is ${JSON.stringify(scoring)}; expected softmax or sigmoid`);

@@ -1,5 +1,5 @@
 import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
-import { checkShapes } from '../tensor/shape';
+import { checkObject, checkShapes } from '../tensor/shape';
 import type { Routing } from './moeMlp';
 import { checkIndices } from './plan';
 import { leadingAxes } from './routerLogits';
@@ -48,6 +48,8 @@ export function zeroComputationExperts(
   routing: Routing,
   options: ZeroComputationOptions,
 ): { output: Tensor; routing: Routing } {
+  checkObject('zeroComputationExperts', 'routing', routing, '{ weights, indices }');
+  checkObject('zeroComputationExperts', 'options', options, '{ numExperts, ... }');
   const { numExperts, numZero = 0, numCopy = 0, constants, residual } = options;
   const { weights, indices } = routing;
   const axes = leadingAxes(hidden);
@@ -55,8 +57,8 @@ export function zeroComputationExperts(
     ['hidden', hidden, `${axes} D`.trim()],
     ['indices', indices, `${axes} k`.trim(), 'int32'],
     ['weights', weights, `${axes} k`.trim()],
-    ['constants', constants, 'C D'],
-    ['residual', residual, `${axes} D`.trim()],
+    ['constants?', constants, 'C D'],
+    ['residual?', residual, `${axes} D`.trim()],
   ]) as { k: number; C?: number };
   const firstCopy = numExperts + numZero;
   const firstConstant = firstCopy + numCopy;

@@ -23,7 +23,7 @@ export function checkRows(op: string, x: Tensor, weight: Tensor | undefined, eps
   const axes = Array.from({ length: Math.max(1, x?.shape?.length ?? 1) - 1 }, (_, i) => `N${i}`);
   checkShapes(op, [
     ['x', x, [...axes, 'D'].join(' ')],
-    ['weight', weight, 'D'],
+    ['weight?', weight, 'D'],
   ]);
   checkFinite(op, 'eps', eps);
 }

@@ -245,6 +245,8 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
       if (useReference) register(kernel, backendName, runReference);
       const names = (Object.keys(inputs) as I[]).filter((input) => inputs[input] !== undefined);
       const tensors = names.map((input) => inputs[input]!);
+      const gone = names.find((input) => inputs[input]!.isDisposed);
+      if (gone !== undefined) throw new Error(`${name}: ${gone} is disposed`);
       const outputs = engine().runKernel(
         kernel,
         tensors as never,

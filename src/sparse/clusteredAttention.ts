@@ -6,6 +6,9 @@ import { attendOver, checkPositive, pairTable } from './attendOver';
 import { tableFromIntervals } from './blockTable';
 import { greatest } from './cachePolicies';
 
+/** Rotations are made before anything else, D numbers each. */
+const MOST_ROTATIONS = 2 ** 16;
+
 interface ScaleOption {
   /** Default `D ** -0.5`. */
   scale?: number;
@@ -90,6 +93,10 @@ export function lshAttention(qk: Tensor, v: Tensor, options: LshAttentionOptions
   checkPositive(op, { buckets, hashes, chunkSize });
   if (buckets % 2 !== 0) throw new RangeError(`${op}: buckets must be even; got ${buckets}`);
   checkFinite(op, 'scale', scale);
+  if (buckets * hashes > MOST_ROTATIONS)
+    throw new RangeError(
+      `${op}: buckets * hashes is ${buckets * hashes}; expected at most ${MOST_ROTATIONS}`,
+    );
   const half = buckets / 2;
   const rotations = Array.from({ length: hashes * half }, (_, n) => normals(D, seed * 65537 + n));
   const row = rowsOf(qk);

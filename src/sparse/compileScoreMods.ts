@@ -87,6 +87,8 @@ function termOf(op: string, mod: Exclude<ScoreMod, { kind: 'softcap' }>, heads: 
         weight: () => 1,
       };
     }
+    default:
+      throw new TypeError(`${op}: scoreMod has an unknown kind, ${String((mod as ScoreMod | null)?.kind)}`);
   }
 }
 

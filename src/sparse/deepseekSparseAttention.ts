@@ -4,6 +4,9 @@ import { attendOver } from './attendOver';
 import { chooseBlocks } from './choose';
 import { chosenTable } from './chosenTable';
 
+/** Of a typed array. */
+const MOST_CHOICES = 2 ** 31;
+
 export interface DeepseekSparseAttentionOptions {
   /** Tokens a query sees; default 2048. */
   topk?: number;
@@ -93,6 +96,10 @@ export function deepseekSparseAttention(
   const { topk = 2048, scale = D ** -0.5, indexScale = DI ** -0.5 } = options;
   if (!Number.isInteger(topk) || topk < 1)
     throw new RangeError(`${op}: topk must be a positive integer; got ${topk}`);
+  if (B * T * topk > MOST_CHOICES)
+    throw new RangeError(
+      `${op}: topk = ${topk} makes more choices than an array holds; at most T = ${T} are of use`,
+    );
   checkFinite(op, 'scale', scale);
   checkFinite(op, 'indexScale', indexScale);
 

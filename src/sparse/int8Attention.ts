@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
+import { checkFinite, checkMultiple, checkObject, checkShapes } from '../tensor/shape';
 import { defineSparseOp } from './family';
 import { int8AttentionReference, quantizeReference } from './int8Attention.reference';
 
@@ -119,6 +119,8 @@ export function int8Attention(
   options: Int8AttentionOptions = {},
 ): Tensor {
   const name = 'int8Attention';
+  checkObject(name, 'k', k, '{ values, scales }');
+  checkObject(name, 'v', v, '{ values, scales }');
   const { Tq, Hq, D, Tk, Hkv } = checkShapes(name, [
     ['q', q, 'B Tq Hq D'],
     ['k.values', k.values, 'B Tk Hkv wordsK', 'int32'],

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
+import { checkFinite, checkMultiple, checkObject, checkShapes } from '../tensor/shape';
 import { attendOver, checkPositive, tokenTable } from './attendOver';
 import { greatest } from './cachePolicies';
 import { gatedSum } from './gatedSum';
@@ -52,6 +52,7 @@ export function mosaAttention(
     ['scores', scores, 'B T Hq'],
   ]);
   checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
+  checkObject(op, 'options', options, '{ topk, ... }');
   const { topk, scale = D ** -0.5 } = options;
   checkPositive(op, { topk });
   checkFinite(op, 'scale', scale);

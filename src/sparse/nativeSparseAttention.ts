@@ -243,7 +243,7 @@ export function nativeSparseAttention(
     ['v', v, 'B T Hkv Dv'],
     ['gCmp', gCmp, 'B T Hq'],
     ['gSlc', gSlc, 'B T Hq'],
-    ['gSwa', gSwa, 'B T Hq'],
+    ['gSwa?', gSwa, 'B T Hq'],
   ]);
   checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
   const { blockSize, scale } = resolve(op, D, options);

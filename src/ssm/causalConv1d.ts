@@ -177,10 +177,10 @@ export function causalConv1d(
   const { B, T, D, W } = checkShapes(NAME, [
     ['x', x, 'B T D'],
     ['weight', weight, 'D W'],
-    ['bias', bias, 'D'],
+    ['bias?', bias, 'D'],
   ]);
   checkWidth(NAME, W);
-  checkShapes(NAME, [['initialState', initialState, `${B} ${D} ${W - 1}`]]);
+  checkShapes(NAME, [['initialState?', initialState, `${B} ${D} ${W - 1}`]]);
   const silu = isSilu(NAME, activation);
   const sequences = sequencesOf(seqIdx, B, T, outputFinalState || initialState !== undefined);
   const [output, finalState] = op.run(
@@ -222,7 +222,7 @@ export function causalConv1dUpdate(
   const { B, D, W } = checkShapes(UPDATE, [
     ['x', x, 'B D'],
     ['weight', weight, 'D W'],
-    ['bias', bias, 'D'],
+    ['bias?', bias, 'D'],
   ]);
   checkWidth(UPDATE, W);
   checkShapes(UPDATE, [['state', state, `${B} ${D} ${W - 1}`]]);

@@ -7,14 +7,15 @@ export interface Complex {
   im: Tensor;
 }
 
-/** Both parts for `checkShapes`; an argument that is absent passes. */
+/** Both parts for `checkShapes`. A name that ends with `?` may be left out. */
 export function complexParts<N extends string>(
   op: string,
-  name: string,
+  given: string,
   value: Complex | undefined,
   notation: N,
 ): Expectation<N>[] {
-  if (value === undefined) return [];
+  const name = given.replace('?', '');
+  if (value === undefined && name !== given) return [];
   if (value?.re === undefined || value.im === undefined) {
     throw new TypeError(`${op}: ${name} must be complex, { re, im } of tensors; got ${typeName(value)}`);
   }
@@ -24,7 +25,7 @@ export function complexParts<N extends string>(
   ];
 }
 
-function typeName(value: object | null): string {
+function typeName(value: unknown): string {
   if (value === null) return 'null';
-  return 'dataId' in value ? 'one tensor' : typeof value;
+  return typeof value === 'object' && 'dataId' in value ? 'one tensor' : typeof value;
 }

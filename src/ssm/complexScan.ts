@@ -105,7 +105,7 @@ export function complexScan(
   checkShapes(NAME, [
     ...complexParts(NAME, 'b', b, 'B T D'),
     ...complexParts(NAME, 'a', a, a?.re?.shape?.length === 1 ? 'D' : 'B T D'),
-    ...complexParts(NAME, 'initialState', initialState, 'B D'),
+    ...complexParts(NAME, 'initialState?', initialState, 'B D'),
   ]);
   const [re, im, finalRe, finalIm] = op.run(
     {

@@ -97,7 +97,7 @@ export function fftConv(u: Tensor, k: Tensor, options: FftConvOptions = {}): Ten
   checkShapes(NAME, [
     ['u', u, 'B T H'],
     ['k', k, 'H L'],
-    ['D', D, 'H'],
+    ['D?', D, 'H'],
   ]);
   return op.run({ u, k, D }, undefined)[0];
 }

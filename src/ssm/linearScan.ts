@@ -82,7 +82,7 @@ export function linearScan(a: Tensor, b: Tensor, options: LinearScanOptions = {}
   checkShapes(NAME, [
     ['b', b, 'B T D'],
     ['a', a, a?.shape?.length === 1 ? 'D' : 'B T D'],
-    ['initialState', initialState, 'B D'],
+    ['initialState?', initialState, 'B D'],
   ]);
   return recurrentResult(op.run({ a, b, initialState }, { reverse, finalState: outputFinalState }));
 }

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tidied } from '../op/tidied';
 import type { Complex } from './complex';
 import { checkModal, lruModes, type ModalOptions, type ModalRecurrent, modalLayer } from './modal';
 
@@ -71,5 +72,7 @@ export function lru(
     ['gammaLog', gammaLog],
   ] as const;
   checkModal('lru', u, parameters, B, C, D, options);
-  return modalLayer(u, lruModes.run({ nuLog, thetaLog, gammaLog }, undefined), B, C, D, 1, options);
+  return tidied(() => {
+    return modalLayer(u, lruModes.run({ nuLog, thetaLog, gammaLog }, undefined), B, C, D, 1, options);
+  });
 }

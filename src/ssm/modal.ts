@@ -178,7 +178,7 @@ export function checkModal(
     ...complexParts(op, 'B', B, 'N D'),
     ...complexParts(op, 'C', C, 'D N'),
     ['D', D, 'D'],
-    ...complexParts(op, 'initialState', initialState, 'B N'),
+    ...complexParts(op, 'initialState?', initialState, 'B N'),
   ]);
 }
 

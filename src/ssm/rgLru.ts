@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Recurrent } from '../linear/recurrent';
 import type { Shape } from '../op/define';
+import { tidied } from '../op/tidied';
 import { checkFinite, checkShapes } from '../tensor/shape';
 import { defineSsmOp } from './family';
 import { linearScan } from './linearScan';
@@ -171,24 +172,26 @@ export function rgLru(
     ['inputGateWeight', inputGateWeight, 'H d d'],
     ['recurrentGateWeight', recurrentGateWeight, 'H d d'],
     ['recurrentGateBias', recurrentGateBias, 'H d'],
-    ['reset', reset, 'B T', 'int32'],
-    ['initialState', initialState, 'B W'],
+    ['reset?', reset, 'B T', 'int32'],
+    ['initialState?', initialState, 'B W'],
   ]);
   if (W !== H * d) {
     throw new RangeError(`${NAME}: x has W = ${W} channels; expected H d = ${H * d} (from inputGateBias)`);
   }
   checkFinite(NAME, 'c', c);
-  const [a, b] = gates.run(
-    {
-      x,
-      recurrentParam,
-      inputGateWeight,
-      inputGateBias,
-      recurrentGateWeight,
-      recurrentGateBias,
-      reset,
-    },
-    { c },
-  );
-  return linearScan(a, b, { initialState, outputFinalState: outputFinalState as true });
+  return tidied(() => {
+    const [a, b] = gates.run(
+      {
+        x,
+        recurrentParam,
+        inputGateWeight,
+        inputGateBias,
+        recurrentGateWeight,
+        recurrentGateBias,
+        reset,
+      },
+      { c },
+    );
+    return linearScan(a, b, { initialState, outputFinalState: outputFinalState as true });
+  });
 }

@@ -95,8 +95,8 @@ export function rmsNormGated(
   const notation = [...axes, 'D'].join(' ');
   const { D } = checkShapes(NAME, [
     ['x', x, notation],
-    ['weight', weight, 'D'],
-    ['z', z, notation],
+    ['weight?', weight, 'D'],
+    ['z?', z, notation],
   ]) as Record<string, number>;
   const { eps = 1e-5, groupSize = D, normBeforeGate = true } = options;
   checkFinite(NAME, 'eps', eps);

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tidied } from '../op/tidied';
 import { checkShapes } from '../tensor/shape';
 import { type Complex, complexParts } from './complex';
 import { checkModal, type ModalOptions, type ModalRecurrent, modalLayer, s5Modes } from './modal';
@@ -87,6 +88,8 @@ export function s5(
     options,
   );
   checkRule('s5', rule);
-  const modes = s5Modes.run({ lambdaRe: Lambda.re, lambdaIm: Lambda.im, logStep }, { rule });
-  return modalLayer(u, modes, B, C, D, conjugateSymmetry ? 2 : 1, options);
+  return tidied(() => {
+    const modes = s5Modes.run({ lambdaRe: Lambda.re, lambdaIm: Lambda.im, logStep }, { rule });
+    return modalLayer(u, modes, B, C, D, conjugateSymmetry ? 2 : 1, options);
+  });
 }

@@ -133,8 +133,11 @@ function notationOf(parts: Tensor | Complex): string {
   return rank === 2 ? 'Dm N' : rank === 4 ? 'B T G N' : 'B T N';
 }
 
+const isComplex = (value: unknown): value is Complex =>
+  typeof value === 'object' && value !== null && 're' in value;
+
 function partsOf(value: Tensor | Complex | undefined): [re: Tensor | undefined, im: Tensor | undefined] {
-  return value !== undefined && 're' in value ? [value.re, value.im] : [value, undefined];
+  return isComplex(value) ? [value.re, value.im] : [value, undefined];
 }
 
 /**
@@ -213,9 +216,11 @@ export function selectiveScan(
   const [BRe, BIm] = partsOf(B);
   const [CRe, CIm] = partsOf(C);
   const [stateRe, stateIm] = partsOf(initialState);
-  const complex = A !== undefined && 're' in A;
+  const complex = isComplex(A);
   const matrix = (name: string, value: Tensor | Complex | undefined, notation: string): Expectation[] =>
-    complex ? complexParts(NAME, name, value as Complex, notation) : [[name, value as Tensor, notation]];
+    complex
+      ? complexParts(NAME, name, value as Complex, notation)
+      : [[name as '?', value as Tensor, notation]];
   const [notationB, notationC] = [notationOf(B), notationOf(C)];
   const bothPerToken = notationB !== 'Dm N' && notationC !== 'Dm N';
   const sizes = checkShapes<string>(NAME, [
@@ -224,10 +229,10 @@ export function selectiveScan(
     ...matrix('A', A, 'Dm N'),
     ...matrix('B', B, notationB),
     ...matrix('C', C, bothPerToken ? notationB : notationC),
-    ['D', D, 'Dm'],
-    ['z', z, 'B T Dm'],
-    ['deltaBias', deltaBias, 'Dm'],
-    ...matrix('initialState', initialState, 'B Dm N'),
+    ['D?', D, 'Dm'],
+    ['z?', z, 'B T Dm'],
+    ['deltaBias?', deltaBias, 'Dm'],
+    ...matrix('initialState?', initialState, 'B Dm N'),
   ]) as Record<string, number>;
   checkMultiple(NAME, 'Dm', sizes.Dm, 'G', sizes.G ?? 1);
   const [output, kept, lastState, lastStateIm] = op.run(
@@ -322,9 +327,9 @@ export function selectiveStateUpdate(
     ['A', A, `${channels} N`],
     ['B', B, notationB],
     ['C', C, notationB],
-    ['D', D, channels],
-    ['z', z, `B ${channels}`],
-    ['dtBias', dtBias, channels],
+    ['D?', D, channels],
+    ['z?', z, `B ${channels}`],
+    ['dtBias?', dtBias, channels],
   ]) as Record<string, number>;
   const split = channels === 'D' ? 'D' : 'H';
   checkMultiple(UPDATE, split, sizes[split], 'G', sizes.G ?? 1);

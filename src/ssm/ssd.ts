@@ -49,8 +49,9 @@ function offsetsOf(
   return [...starts, B * T];
 }
 
-function limitsOf([low, high]: readonly [number, number]) {
-  if (!(low <= high)) throw new RangeError(`${NAME}: dtLimit must be [min, max]; got [${low},${high}]`);
+function limitsOf(limits: readonly [number, number]) {
+  const [low, high] = Array.isArray(limits) ? limits : [Number.NaN, Number.NaN];
+  if (!(low <= high)) throw new RangeError(`${NAME}: dtLimit must be [min, max]; got [${limits}]`);
   return { low: Math.fround(low), high: Math.fround(high) };
 }
 
@@ -107,9 +108,9 @@ export function ssd(
     ['A', A, 'H'],
     ['B', B, 'B T G N'],
     ['C', C, 'B T G N'],
-    ['D', D, D?.shape?.length === 2 ? 'H P' : 'H'],
-    ['z', z, 'B T H P'],
-    ['dtBias', dtBias, 'H'],
+    ['D?', D, D?.shape?.length === 2 ? 'H P' : 'H'],
+    ['z?', z, 'B T H P'],
+    ['dtBias?', dtBias, 'H'],
   ]);
   checkMultiple(NAME, 'H', sizes.H, 'G', sizes.G);
   if (!Number.isInteger(chunkSize) || chunkSize < 1) {
@@ -118,7 +119,7 @@ export function ssd(
   const limits = limitsOf(dtLimit);
   const offsets = offsetsOf(options, sizes.B, sizes.T);
   checkShapes(NAME, [
-    ['initialState', initialState, `${offsets.length - 1} ${sizes.H} ${sizes.P} ${sizes.N}`],
+    ['initialState?', initialState, `${offsets.length - 1} ${sizes.H} ${sizes.P} ${sizes.N}`],
   ]);
   const attrs = { scale: 1, finalState: outputFinalState, offsets, reverse: false };
   return tidy(() => {

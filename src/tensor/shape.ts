@@ -6,13 +6,10 @@ type Dims<Notation extends string> = Notation extends `${infer Head} ${infer Res
   : Dim<Notation>;
 type Dim<Token extends string> = Token extends `${string}|${string}` | `${number}` | '' ? never : Token;
 
-/** Argument name, tensor (or undefined, which passes), shape notation and, unless float32, dtype. */
-export type Expectation<Notation extends string = string> = readonly [
-  name: string,
-  tensor: Tensor | undefined,
-  notation: Notation,
-  dtype?: DataType,
-];
+/** Argument name, tensor, shape notation and, unless float32, dtype. A name that ends with `?` may be left out. */
+export type Expectation<Notation extends string = string> =
+  | readonly [name: string, tensor: Tensor, notation: Notation, dtype?: DataType]
+  | readonly [name: `${string}?`, tensor: Tensor | undefined, notation: Notation, dtype?: DataType];
 
 interface Binding {
   size: number;
@@ -38,6 +35,25 @@ function origins(tokens: readonly string[], bound: ReadonlyMap<string, Binding>,
   return seen.length > 0 ? ` (${[...new Set(seen)].join(', ')})` : '';
 }
 
+const typeOf = (value: unknown) => (value === null ? 'null' : typeof value);
+
+/** @throws TypeError, Error naming op and argument unless it is a tensor of the dtype that is not disposed. */
+export function checkTensor(
+  op: string,
+  name: string,
+  tensor: Tensor | undefined,
+  dtype: DataType = 'float32',
+  expected = '',
+): asserts tensor is Tensor {
+  if (tensor?.dataId === undefined || tensor.shape === undefined) {
+    throw new TypeError(
+      `${op}: ${name} must be a tensor ${expected}; got ${typeOf(tensor)}`.replace(' ;', ';'),
+    );
+  }
+  if (tensor.isDisposed) throw new Error(`${op}: ${name} is disposed`);
+  if (tensor.dtype !== dtype) throw new TypeError(`${op}: ${name} must be ${dtype}; got ${tensor.dtype}`);
+}
+
 /**
  * Checks tensors against shape notations and returns the sizes of the dimensions they name.
  *
@@ -45,6 +61,7 @@ function origins(tokens: readonly string[], bound: ReadonlyMap<string, Binding>,
  * a number must be that size; `'B|1'` is either. An empty notation is a scalar.
  *
  * @throws TypeError naming op and argument when something is no tensor or has another dtype.
+ * @throws Error naming op and argument when a tensor is disposed.
  * @throws RangeError naming op, argument, shape, expectation and where each size came from.
  */
 export function checkShapes<const N extends string>(
@@ -52,15 +69,11 @@ export function checkShapes<const N extends string>(
   expectations: readonly Expectation<N>[],
 ): Record<Dims<N>, number> {
   const bound = new Map<string, Binding>();
-  for (const [name, tensor, notation, dtype = 'float32'] of expectations) {
-    if (tensor === undefined) continue;
+  for (const [given, tensor, notation, dtype = 'float32'] of expectations) {
+    const name = given.replace('?', '');
+    if (tensor === undefined && name !== given) continue;
     const tokens = notation === '' ? [] : notation.split(' ');
-    if (tensor?.dataId === undefined || tensor.shape === undefined) {
-      throw new TypeError(
-        `${op}: ${name} must be a tensor ${brackets(tokens, ', ')}; got ${tensor === null ? 'null' : typeof tensor}`,
-      );
-    }
-    if (tensor.dtype !== dtype) throw new TypeError(`${op}: ${name} must be ${dtype}; got ${tensor.dtype}`);
+    checkTensor(op, name, tensor, dtype, brackets(tokens, ', '));
     const fits =
       tensor.shape.length === tokens.length &&
       tokens.every((token, axis) => {
@@ -88,12 +101,28 @@ export function checkShapes<const N extends string>(
 
 /** @throws RangeError unless `count` is a multiple of `of`: grouped heads. */
 export function checkMultiple(op: string, name: string, count: number, ofName: string, of: number): void {
-  if (of === 0 ? count !== 0 : count % of !== 0) {
+  if (of === 0 ? count !== 0 : count === 0 || count % of !== 0) {
     throw new RangeError(`${op}: ${name} = ${count} must be a multiple of ${ofName} = ${of}`);
   }
 }
 
 /** @throws RangeError unless `value` is a finite number. */
 export function checkFinite(op: string, name: string, value: number): void {
-  if (!Number.isFinite(value)) throw new RangeError(`${op}: ${name} must be a finite number; got ${value}`);
+  if (!Number.isFinite(value))
+    throw new RangeError(`${op}: ${name} must be a finite number; got ${String(value)}`);
+}
+
+/** @throws TypeError unless `value` is an object with what `expected` lists: `{ weights, indices }`. */
+export function checkObject(op: string, name: string, value: object, expected: string): void {
+  if (typeof value !== 'object' || value === null) {
+    throw new TypeError(
+      `${op}: ${name} must be an object ${expected}; got ${value === null ? 'null' : typeof value}`,
+    );
+  }
+}
+
+/** @throws TypeError unless `value` is a function. */
+export function checkFunction(op: string, name: string, value: unknown): void {
+  if (typeof value !== 'function')
+    throw new TypeError(`${op}: ${name} must be a function; got ${typeOf(value)}`);
 }
