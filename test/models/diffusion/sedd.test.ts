@@ -282,6 +282,21 @@ describe('seddSample', () => {
     expect(chiSquare(seen, probabilities, N)).toBeLessThan(2 * LIMIT);
   });
 
+  it.each(['tauLeaping', 'analytic'] as const)(
+    '%s: half of the time leaves its share of masks',
+    async (predictor) => {
+      const shares: number[] = [];
+      const onStep = (rows: readonly Int32Array[]) => {
+        const masks = rows.reduce((n, row) => n + row.filter((id) => id === MASK).length, 0);
+        shares.push(masks / (rows.length * T));
+      };
+      const options = { graph: graphs.absorbing, length: T, steps: 40, predictor, seed: 2, onStep };
+      await seddSample(absorbingRatios(exact, 2), empty(2000), options);
+      expect(Math.abs(shares[19] - 0.5)).toBeLessThan(0.03);
+      expect(shares[40]).toBe(0);
+    },
+  );
+
   it('keeps the prompt, is the same for the same seed, and leaves nothing behind', async () => {
     const before = memory().numTensors;
     const graph = graphs.absorbing;
