@@ -1,15 +1,4 @@
-import {
-  concat,
-  dispose,
-  fill,
-  grads,
-  reshape,
-  slice,
-  type Tensor,
-  tensor,
-  tidy,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { concat, fill, grads, reshape, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
@@ -19,7 +8,7 @@ import * as linnet from '../../src/ops';
 import { selectiveScan, selectiveStateUpdate } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { damagedBlocks } from '../guard';
+import { expectParity } from './parity';
 
 const cases = golden('ssm').filter(({ op }) => op === 'selective_scan');
 
@@ -107,26 +96,6 @@ function caseOf({ B, T, G, perGroup, N, formB, formC, options }: Shapes): Case {
       return [output, lastState];
     },
   };
-}
-
-function expectParity(c: Case, gradients = true): void {
-  const tensors = drawInputs(c.inputs);
-  const expected = outputsOf(() => c.call(reference, tensors));
-  const want = gradients ? gradientsOf(c, tensors, (t) => c.call(reference, t)) : {};
-  let [actual, got] = [expected, want];
-  const damaged = damagedBlocks(() => {
-    actual = outputsOf(() => c.call(linnet, tensors));
-    if (gradients) got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-  });
-  expect(damaged).toBe(0);
-  actual.forEach((values, i) => {
-    expect(deviation(values, expected[i]).r).toBeLessThanOrEqual(SCAN.r);
-    expect(deviation(values, expected[i]).m).toBeLessThanOrEqual(SCAN.m);
-  });
-  for (const name of Object.keys(want)) {
-    expect(deviation(got[name], want[name]).r, name).toBeLessThanOrEqual(SCAN.gradient);
-  }
-  dispose(tensors as never);
 }
 
 it('equals the reference for any shape, gradients too, and writes inside its outputs', () => {

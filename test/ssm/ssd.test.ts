@@ -1,24 +1,14 @@
-import {
-  concat,
-  dispose,
-  fill,
-  reshape,
-  slice,
-  type Tensor,
-  tensor,
-  tidy,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { concat, fill, reshape, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
-import { deviation, drawInputs, float64, gradientsOf, outputsOf } from '../../src/catalog/numerics';
+import { deviation, drawInputs, float64 } from '../../src/catalog/numerics';
 import type { Case, InputSpec } from '../../src/catalog/types';
 import * as linnet from '../../src/ops';
 import { selectiveStateUpdate, simpleGla, ssd } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { damagedBlocks } from '../guard';
+import { expectParity } from './parity';
 
 const cases = golden('ssm').filter(({ op }) => op === 'ssd');
 
@@ -82,26 +72,6 @@ function caseOf({ B, T, G, perGroup, P, N, skip, gate, states }: Sizes): Case {
       return [output, finalState];
     },
   };
-}
-
-function expectParity(c: Case, gradients = true): void {
-  const tensors = drawInputs(c.inputs);
-  const expected = outputsOf(() => c.call(reference, tensors));
-  const want = gradients ? gradientsOf(c, tensors, (t) => c.call(reference, t)) : {};
-  let [actual, got] = [expected, want];
-  const damaged = damagedBlocks(() => {
-    actual = outputsOf(() => c.call(linnet, tensors));
-    if (gradients) got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-  });
-  expect(damaged).toBe(0);
-  actual.forEach((values, i) => {
-    expect(deviation(values, expected[i]).r).toBeLessThanOrEqual(SCAN.r);
-    expect(deviation(values, expected[i]).m).toBeLessThanOrEqual(SCAN.m);
-  });
-  for (const name of Object.keys(want)) {
-    expect(deviation(got[name], want[name]).r, name).toBeLessThanOrEqual(SCAN.gradient);
-  }
-  dispose(tensors as never);
 }
 
 it('equals the reference for any shape, gradients too, and writes inside its outputs', () => {
