@@ -44,6 +44,24 @@ describe('ready', () => {
     );
   });
 
+  it.each([2, 'auto'] as const)(
+    'computes on one thread in Deno and says why, asked for %s',
+    async (threads) => {
+      const warn = vi.spyOn(console, 'warn').mockReturnValue();
+      vi.stubGlobal('Deno', {});
+      try {
+        await ready({ threads });
+        const reason = "tfjs's threaded build does not start in Deno";
+        expect(info().threads).toEqual({ count: 1, reason });
+        expect(warn.mock.calls).toEqual([[`linnet: ${reason}; computing on one thread`]]);
+      } finally {
+        vi.unstubAllGlobals();
+        warn.mockRestore();
+        await ready();
+      }
+    },
+  );
+
   it('can be called again', async () => {
     await ready();
     await ready({ simd: 'simd' });

@@ -9,7 +9,7 @@ import {
   state,
   supportsRelaxedSimd,
 } from './modules';
-import { isNode, nodeModule } from './node';
+import { isDeno, isNode, nodeModule } from './node';
 import { registerSharedBackend } from './nodeBackend';
 import { ThreadPool } from './threads';
 
@@ -97,7 +97,7 @@ async function startThreads(count: number): Promise<void> {
  * Makes the tfjs wasm backend current and instantiates the kernels on its heap. Call it once before the first op.
  *
  * Threads need a heap that they can share. In Node linnet starts tfjs's threaded build for that, if asked for threads. In
- * a browser the page must be cross-origin isolated; otherwise one thread is used and `info()` says why.
+ * a browser the page must be cross-origin isolated; otherwise, and in Deno, one thread is used and `info()` says why.
  *
  * @throws Error when @tensorflow/tfjs-core or @tensorflow/tfjs-backend-wasm is missing or of another version than
  *   4.22, when the backend cannot start or its memory cannot be found, when `simd: 'relaxed'` is not supported, or when
@@ -112,7 +112,7 @@ export async function ready(options: ReadyOptions = {}): Promise<void> {
   const count = asked === 'auto' ? await coreCount() : asked;
   if (name === 'wasm') {
     await loadWasmBackend();
-    if (isNode && count > 1) await prepareSharedHeap();
+    if (isNode && !isDeno() && count > 1) await prepareSharedHeap();
   }
   if (!(await setBackend(name))) {
     const known = engine().registryFactory;
@@ -139,7 +139,9 @@ export async function ready(options: ReadyOptions = {}): Promise<void> {
         ? asked === 'auto'
           ? 'one per core'
           : 'asked for'
-        : 'the page is not cross-origin isolated, so threads cannot share memory';
+        : isDeno()
+          ? "tfjs's threaded build does not start in Deno"
+          : 'the page is not cross-origin isolated, so threads cannot share memory';
   if (count > 1 && !shared && options.threads !== undefined) {
     console.warn(`linnet: ${threadsReason}; computing on one thread`);
   }
