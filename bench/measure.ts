@@ -22,7 +22,7 @@ export interface Pace {
   burst: number;
   warmUp: number;
 }
-export const STEADY: Pace = { rounds: 7, burst: 0.3, warmUp: 1 };
+export const STEADY: Pace = { rounds: 5, burst: 0.2, warmUp: 0.5 };
 export const QUICK: Pace = { rounds: 3, burst: 0.1, warmUp: 0.2 };
 
 /** One turn of benchmark.js; milliseconds of each sample, a sample being the mean of as many calls as its clock needs. */
