@@ -14,6 +14,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^linnet$/, replacement: `${import.meta.dirname}/src/index.ts` },
+      { find: /^linnet\/nn$/, replacement: `${import.meta.dirname}/src/nn/layers/index.ts` },
       { find: /^linnet\/(.*)$/, replacement: `${import.meta.dirname}/src/$1` },
     ],
   },
