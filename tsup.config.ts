@@ -32,6 +32,6 @@ export default defineConfig([
     format: ['esm'],
     target: 'es2022',
     banner: { js: '#!/usr/bin/env node' },
-    external: ['benchmark', 'onnxruntime-web'],
+    external: ['benchmark', 'onnxruntime-web', '@observablehq/plot', 'linkedom'],
   },
 ]);

@@ -21,12 +21,18 @@ export interface Pace {
   /** Seconds of a contender's turn. */
   burst: number;
   warmUp: number;
+  /** Seconds of a sample, which lasts for as many calls; default 0.02, less in short bursts. */
+  sample?: number;
 }
 export const STEADY: Pace = { rounds: 5, burst: 0.2, warmUp: 0.5 };
 export const QUICK: Pace = { rounds: 3, burst: 0.1, warmUp: 0.2 };
 
 /** One turn of benchmark.js; milliseconds of each sample, a sample being the mean of as many calls as its clock needs. */
-function turn(contender: Contender, seconds: number): Promise<number[]> {
+function turn(
+  contender: Contender,
+  seconds: number,
+  sample = Math.min(0.02, seconds / 5),
+): Promise<number[]> {
   return new Promise((resolve, reject) => {
     const finish = (benchmark: Benchmark) =>
       benchmark.error === undefined
@@ -38,7 +44,7 @@ function turn(contender: Contender, seconds: number): Promise<number[]> {
       async: true,
       maxTime: seconds,
       minSamples: 1,
-      minTime: Math.min(0.02, seconds / 5),
+      minTime: sample,
       fn:
         start === undefined
           ? () => contender.run()
@@ -64,11 +70,11 @@ function summary(samples: readonly number[]): Timing {
 /** Times the contenders in turns, after warming each up. */
 export async function measure(contenders: readonly Contender[], pace: Pace): Promise<Record<string, Timing>> {
   const samples = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
-  for (const contender of contenders) await turn(contender, pace.warmUp);
+  for (const contender of contenders) await turn(contender, pace.warmUp, pace.sample);
   for (let round = 0; round < pace.rounds; round++) {
     for (let i = 0; i < contenders.length; i++) {
       const contender = contenders[(i + round) % contenders.length];
-      samples.get(contender.name)!.push(...(await turn(contender, pace.burst)));
+      samples.get(contender.name)!.push(...(await turn(contender, pace.burst, pace.sample)));
     }
   }
   return Object.fromEntries([...samples].map(([name, list]) => [name, summary(list)]));

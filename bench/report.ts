@@ -1,4 +1,3 @@
-import { cpus, totalmem } from 'node:os';
 import { version_core } from '@tensorflow/tfjs-core';
 import { info } from '../src/index';
 import type { Timing } from './measure';
@@ -25,9 +24,10 @@ export interface Row {
 export interface Report {
   linnet: string;
   date: string;
-  machine: { cpu: string; cores: number; memoryGiB: number; platform: string };
-  node: string;
-  v8: string;
+  machine: { cpu: string; cores: number; memoryGiB?: number; platform: string };
+  node?: string;
+  v8?: string;
+  browser?: string;
   packages: Record<string, string>;
   simd: string;
   threads: number;
@@ -35,19 +35,15 @@ export interface Report {
   rows: Row[];
 }
 
-export function emptyReport(peak: Peak, packages: Record<string, string>): Report {
+/** Where a report is made. */
+export type Environment = Pick<Report, 'machine' | 'node' | 'v8' | 'browser'>;
+
+export function emptyReport(environment: Environment, peak: Peak, packages: Record<string, string>): Report {
   const { version, simd, threads } = info();
   return {
     linnet: version,
     date: new Date().toISOString().slice(0, 10),
-    machine: {
-      cpu: cpus()[0].model.trim(),
-      cores: cpus().length,
-      memoryGiB: Math.round(totalmem() / 2 ** 30),
-      platform: `${process.platform} ${process.arch}`,
-    },
-    node: process.version,
-    v8: process.versions.v8,
+    ...environment,
     packages: { '@tensorflow/tfjs-core': version_core, ...packages },
     simd: simd.level,
     threads: threads.count,
@@ -95,21 +91,27 @@ function gradientOf({ times, percentWithGradients = 0 }: Row): string {
   return `${(gradient.median / times.linnet.median).toFixed(1)}x, ${percentWithGradients.toFixed(0)}%`;
 }
 
+export const COLUMNS = ['op', 'workload', 'forward', 'with gradients', 'of the bound', 'others'];
+
+/** A row as text, by column. */
+export function cellsOf(row: Row): string[] {
+  return [
+    row.op,
+    row.id,
+    milliseconds(row.times.linnet.median),
+    gradientOf(row),
+    `${row.percentOfBound.toFixed(0)}% of ${row.bound}`,
+    rivalsOf(row).join(', '),
+  ];
+}
+
 /** The rows of a report as a Markdown table. */
 export function tableOf({ rows }: Pick<Report, 'rows'>): string {
   const lines = rows.map((row) => {
-    const cells = [
-      `\`${row.op}\``,
-      row.id,
-      milliseconds(row.times.linnet.median),
-      gradientOf(row),
-      `${row.percentOfBound.toFixed(0)}% of ${row.bound}`,
-      rivalsOf(row).join(', '),
-    ];
-    return `| ${cells.join(' | ')} |`;
+    const [op, ...cells] = cellsOf(row);
+    return `| ${[`\`${op}\``, ...cells].join(' | ')} |`;
   });
-  const head = ['op', 'workload', 'forward', 'with gradients', 'of the bound', 'others'];
-  return [`| ${head.join(' | ')} |`, `|${' --- |'.repeat(head.length)}`, ...lines].join('\n');
+  return [`| ${COLUMNS.join(' | ')} |`, `|${' --- |'.repeat(COLUMNS.length)}`, ...lines].join('\n');
 }
 
 const milliseconds = (ms: number) => (ms < 0.1 ? `${(ms * 1000).toFixed(1)} us` : `${ms.toFixed(2)} ms`);

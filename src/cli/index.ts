@@ -1,20 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { benchCommand } from '../../bench';
+import { writeHtml } from '../../bench/html';
 import { benchModels } from '../../bench/models';
-import { tableOf } from '../../bench/report';
+import { type Report, tableOf } from '../../bench/report';
 import { info, ready } from '../index';
 import { fuzzCommand } from './fuzz/command';
 import { verifyCommand } from './verify';
 
 const USAGE = `linnet verify [--op <name>] [--json]   errors of every op against its float64 reference
 linnet bench [--op <name>] [--shape <part of an id>] [--threads <n>] [--quick] [--json]
-             [--compare <earlier.json>]
+             [--compare <earlier.json>] [--html <out.html>]
                                        times against compositions of tfjs ops and onnxruntime-web
 linnet bench --models [--quick] [--json] tokens per second of whole models
 linnet fuzz [--seconds <n>] [--seed <n>] [--op <name>] [--call <n>]
                                        hostile arguments: no crash, no leak, no stray byte
-linnet table <report.json>             a report as a Markdown table`;
+linnet table <report.json>             a report as a Markdown table
+linnet html <report.json> <out.html>   a report as a page with plots`;
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -22,6 +24,7 @@ const { positionals, values } = parseArgs({
     op: { type: 'string' },
     shape: { type: 'string' },
     compare: { type: 'string' },
+    html: { type: 'string' },
     threads: { type: 'string' },
     seconds: { type: 'string' },
     seed: { type: 'string' },
@@ -46,9 +49,16 @@ const commands: Record<string, () => Promise<void> | void> = {
     process.exitCode = fuzzCommand(values) ? 0 : 1;
   },
   table() {
-    console.log(tableOf(JSON.parse(readFileSync(positionals[1], 'utf8'))));
+    console.log(tableOf(readReport()));
+  },
+  async html() {
+    const [, , file] = positionals;
+    if (file === undefined) throw new Error('linnet: html takes a report and the file to write');
+    await writeHtml(readReport(), file);
   },
 };
+
+const readReport = (): Report => JSON.parse(readFileSync(positionals[1], 'utf8'));
 
 async function start(): Promise<void> {
   const count = Number(values.threads ?? 1);

@@ -15,9 +15,26 @@ export interface Verdict {
   passed: boolean;
 }
 
-function worstOutput(c: Case, tensors: Tensors, run: (tensors: Tensors) => Tensor | Tensor[]) {
+/** Told of the error of every number relative to the root mean square of its tensor. */
+type OnError = (error: number) => void;
+
+function tellErrors(values: ArrayLike<number>, expected: ArrayLike<number>, onError: OnError): void {
+  const finite = Array.from(expected).filter(Number.isFinite);
+  const scale = Math.sqrt(finite.reduce((sum, x) => sum + x * x, 0) / finite.length) || 1;
+  for (let i = 0; i < expected.length; i++)
+    onError(Object.is(values[i], expected[i]) ? 0 : Math.abs(values[i] - expected[i]) / scale);
+}
+
+function worstOutput(
+  c: Case,
+  tensors: Tensors,
+  run: (tensors: Tensors) => Tensor | Tensor[],
+  onError?: OnError,
+) {
   const expected = outputsOf(() => c.call(reference, tensors));
-  const deviations = outputsOf(() => run(tensors)).map((values, i) => deviation(values, expected[i]));
+  const outputs = outputsOf(() => run(tensors));
+  if (onError) outputs.forEach((values, i) => void tellErrors(values, expected[i], onError));
+  const deviations = outputs.map((values, i) => deviation(values, expected[i]));
   return { r: Math.max(...deviations.map(({ r }) => r)), m: Math.max(...deviations.map(({ m }) => m)) };
 }
 
@@ -29,7 +46,7 @@ function worstGradient(c: Case, tensors: Tensors): number {
 }
 
 /** Runs the catalog cases of an op: kernel and gradients against the float64 reference. */
-export function verify({ name, bounds, cases }: CatalogEntry): Verdict {
+export function verify({ name, bounds, cases }: CatalogEntry, onError?: OnError): Verdict {
   const verdict: Verdict = {
     op: name,
     cases: cases.length,
@@ -40,7 +57,7 @@ export function verify({ name, bounds, cases }: CatalogEntry): Verdict {
   };
   for (const c of cases) {
     const tensors = drawInputs(c.inputs);
-    const { r, m } = worstOutput(c, tensors, (t) => c.call(linnet, t));
+    const { r, m } = worstOutput(c, tensors, (t) => c.call(linnet, t), onError);
     const gradient = worstGradient(c, tensors);
     verdict.output = Math.max(verdict.output, r);
     verdict.gradient = Math.max(verdict.gradient, gradient);

@@ -61,5 +61,5 @@ it('puts a report into a table', () => {
     tableOf({ rows: [row] })
       .split('\n')
       .at(-1),
-  ).toBe('| `rope` | T1 | 2.00 ms | 3.5x | 50% of arithmetic | tuned 5.00 ms (2.5x) |');
+  ).toBe('| `rope` | T1 | 2.00 ms | 3.5x, 43% | 50% of arithmetic | tuned 5.00 ms (2.5x) |');
 });

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { workloads } from '../../bench';
+import { workloads } from '../../bench/workloads';
 import { catalog } from '../../src/catalog';
 
 it('every op of the catalog has a workload', () => {
