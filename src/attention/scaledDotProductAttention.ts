@@ -76,7 +76,8 @@ export function attentionAttrs(
   const scale = options.scale ?? D ** -0.5;
   checkFinite(op, 'scale', scale);
   checkFinite(op, 'softcap', softcap);
-  const [left, right] = typeof window === 'number' ? [window, Infinity] : (window ?? [Infinity, Infinity]);
+  const sides = Array.isArray(window) ? window : [window ?? Infinity, Infinity];
+  const [left, right] = sides as readonly [number, number];
   if (!(left >= 0 && right >= 0))
     throw new RangeError(`${op}: window is ${window}; expected sizes of at least 0`);
   let kvLengths: number[] | undefined;

@@ -189,7 +189,7 @@ export function runSlots(
       { q: p, k: s, v, g, initialState: stateOf(contents) },
       { ...attrs, scale: 1 },
     );
-    if (!options.outputFinalState) return output;
+    if (!attrs.finalState) return output;
     return { output, finalState: [firstHeads(finalKeys, group, 1), firstHeads(finalContents, group, 1)] };
   });
 }

@@ -1,5 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checkFinite } from '../tensor/shape';
+import { checkFinite, typeOf } from '../tensor/shape';
 
 /** What every op with a recurrent state takes. */
 export interface RecurrentOptions {
@@ -28,6 +28,10 @@ export function sequenceOffsets(
 ): readonly number[] {
   if (cuSeqlens === undefined) return Array.from({ length: B + 1 }, (_, i) => i * T);
   const isTensor = !Array.isArray(cuSeqlens);
+  if (isTensor && (cuSeqlens as Tensor | null)?.dataId === undefined)
+    throw new TypeError(
+      `${op}: cuSeqlens must be an int32 tensor [N + 1] or an array; got ${typeOf(cuSeqlens)}`,
+    );
   if (isTensor && ((cuSeqlens as Tensor).dtype !== 'int32' || (cuSeqlens as Tensor).rank !== 1)) {
     const { dtype, shape } = cuSeqlens as Tensor;
     throw new TypeError(

@@ -191,7 +191,7 @@ export function titansLinear(
   checkFinite(NAME, 'eps', eps);
   const attrs = {
     eps,
-    chunkSize: checkChunkSize(NAME, options.chunkSize),
+    chunkSize: checkChunkSize(NAME, T, options.chunkSize),
     finalState: outputFinalState,
     offsets,
   };

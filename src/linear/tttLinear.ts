@@ -172,7 +172,7 @@ export function tttLinear(
   const attrs = {
     scale: scaleOf(NAME, options.scale, D),
     eps,
-    chunkSize: checkChunkSize(NAME, options.chunkSize),
+    chunkSize: checkChunkSize(NAME, T, options.chunkSize),
     finalState: outputFinalState,
     offsets,
   };

@@ -2,6 +2,9 @@ import { fill, type Tensor, tensor } from '@tensorflow/tfjs-core';
 import { checkObject, checkShapes } from '../tensor/shape';
 import type { Routing } from './moeMlp';
 
+/** 256 MiB of indices and as much of weights. */
+const MOST_CHOICES = 2 ** 26;
+
 export interface HashRoutingOptions {
   numExperts: number;
   /** Distinct experts per token, each with weight 1 / topK; default 1. */
@@ -46,6 +49,13 @@ export function hashRouting(tokenIds: Tensor, options: HashRoutingOptions): Rout
   }
   if (!(Number.isInteger(topK) && topK >= 1 && topK <= numExperts)) {
     throw new RangeError(`hashRouting: topK is ${topK}; expected 1 to ${numExperts} (numExperts)`);
+  }
+  if (numExperts >= 2 ** 31)
+    throw new RangeError(`hashRouting: numExperts is ${numExperts}; expected less than 2 ** 31`);
+  if (tokenIds.size * topK > MOST_CHOICES) {
+    throw new RangeError(
+      `hashRouting: topK is ${topK} for ${tokenIds.size} tokens; expected at most ${MOST_CHOICES} choices in all`,
+    );
   }
   const ids = tokenIds.dataSync();
   const indices = new Int32Array(ids.length * topK);

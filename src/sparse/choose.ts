@@ -18,6 +18,16 @@ export interface ChooseAttrs {
 
 const MODES = ['probability', 'score', 'relu'] as const;
 const QUERIES = 8;
+/** 2 GiB of indices. */
+const MOST_CHOICES = 2 ** 29;
+
+/** @throws RangeError when so many choices for each of `rows` are more than fit, of which few can be any use. */
+export function checkChoices(op: string, name: string, count: number, rows: number, useful: string): void {
+  if (rows * count > MOST_CHOICES)
+    throw new RangeError(
+      `${op}: ${name} = ${count} makes more choices than an array holds; at most ${useful} are of use`,
+    );
+}
 
 /** For every query the blocks with the greatest scores: int32 [B, T, sets, count], ascending, -1 last. No gradient. */
 export const chooseBlocks = defineSparseOp<'q' | 'k' | 'weights', ChooseAttrs>({

@@ -12,7 +12,8 @@ export function chosenTable(
 ): BlockTable {
   const { B, T, H, S, Tkv } = sizes;
   const offsets = new Int32Array(B * H * T + 1);
-  const runs = new Int32Array(3 * chosen.length);
+  const most = Math.min(S, bounds ? bounds.length / 2 : Tkv);
+  const runs = new Int32Array(3 * B * H * T * most);
   let end = 0;
   for (let row = 0; row < B * H * T; row++) {
     const i = row % T;

@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { l2Norm } from '../nn/l2Norm';
+import { tidied } from '../op/tidied';
 import { uniform } from '../random';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { attendOver, checkPositive, pairTable } from './attendOver';
@@ -124,10 +125,7 @@ export function lshAttention(qk: Tensor, v: Tensor, options: LshAttentionOptions
     }
     for (let i = 0; i < T; i++) if (alone[i]) see(i, i);
   });
-  const k = l2Norm(qk);
-  const output = attendOver(qk, k, v, table, scale);
-  k.dispose();
-  return output;
+  return tidied(() => attendOver(qk, l2Norm(qk), v, table, scale));
 }
 
 /**

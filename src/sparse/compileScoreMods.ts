@@ -93,7 +93,7 @@ function termOf(op: string, mod: Exclude<ScoreMod, { kind: 'softcap' }>, heads: 
 }
 
 /**
- * Turns modifications, applied in order, into tables of terms around one softcap.
+ * Turns modifications, applied in order, into tables of terms around one softcap. To be called in a tidy.
  *
  * @throws TypeError, RangeError for wrong parameters, or two softcaps
  */
@@ -125,10 +125,7 @@ export function compileScoreMods(
       weights[i] = weight(difference);
     }
     const attrs = { heads: Hq, columns, weights, transposed: mod.kind === 't5Bias' };
-    const added = compiled[side];
-    compiled[side] = positionTerms(parameters, added, attrs);
-    added?.dispose();
-    if (!isGiven) parameters.dispose();
+    compiled[side] = positionTerms(parameters, compiled[side], attrs);
   }
   return compiled;
 }

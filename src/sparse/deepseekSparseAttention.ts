@@ -1,11 +1,9 @@
 import { reshape, type Tensor } from '@tensorflow/tfjs-core';
+import { tidied } from '../op/tidied';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { attendOver } from './attendOver';
-import { chooseBlocks } from './choose';
+import { checkChoices, chooseBlocks } from './choose';
 import { chosenTable } from './chosenTable';
-
-/** Of a typed array. */
-const MOST_CHOICES = 2 ** 31;
 
 export interface DeepseekSparseAttentionOptions {
   /** Tokens a query sees; default 2048. */
@@ -96,23 +94,19 @@ export function deepseekSparseAttention(
   const { topk = 2048, scale = D ** -0.5, indexScale = DI ** -0.5 } = options;
   if (!Number.isInteger(topk) || topk < 1)
     throw new RangeError(`${op}: topk must be a positive integer; got ${topk}`);
-  if (B * T * topk > MOST_CHOICES)
-    throw new RangeError(
-      `${op}: topk = ${topk} makes more choices than an array holds; at most T = ${T} are of use`,
-    );
+  checkChoices(op, 'topk', topk, B * T, `T = ${T}`);
   checkFinite(op, 'scale', scale);
   checkFinite(op, 'indexScale', indexScale);
 
   const plan = new Int32Array(3 * T);
   for (let i = 0; i < T; i++) plan.set([0, i + 1, -1], 3 * i);
-  const keys = reshape(kIdx, [B, T, 1, DI]);
   const attrs = { by: 'relu', scale: indexScale, sets: 1, count: topk, plan } as const;
-  const [chosen] = chooseBlocks.run({ q: qIdx, k: keys, weights: wIdx }, attrs);
-  keys.dispose();
-  const sizes = { B, T, H: 1, S: topk, Tkv: T };
-  const table = chosenTable(chosen.dataSync() as Int32Array, sizes);
-  const output = attendOver(q, k, v, table, scale);
-  const indices = options.returnIndices ? reshape(chosen, [B, T, topk]) : undefined;
-  chosen.dispose();
-  return indices === undefined ? output : { output, indices };
+  return tidied(() => {
+    const keys = reshape(kIdx, [B, T, 1, DI]);
+    const [chosen] = chooseBlocks.run({ q: qIdx, k: keys, weights: wIdx }, attrs);
+    const sizes = { B, T, H: 1, S: topk, Tkv: T };
+    const table = chosenTable(chosen.dataSync() as Int32Array, sizes);
+    const output = attendOver(q, k, v, table, scale);
+    return options.returnIndices ? { output, indices: reshape(chosen, [B, T, topk]) } : output;
+  });
 }

@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tidied } from '../op/tidied';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { blockAttention } from './blockAttention';
 import { BlockMask } from './blockMask';
@@ -103,11 +104,9 @@ export function flexAttention(
   checkMask(mask, sizes);
   const { table, queryOffset } = mask;
   const mods = options.scoreMod === undefined ? [] : [options.scoreMod].flat();
-  const { softcap, before, after } = compileScoreMods(NAME, mods as ScoreMod[], { ...sizes, queryOffset });
-  const [output, lse] = blockAttention.run({ q, k, v, before, after }, { table, scale, softcap });
-  before?.dispose();
-  after?.dispose();
-  if (options.returnLse) return { output, lse };
-  lse.dispose();
-  return output;
+  return tidied(() => {
+    const { softcap, before, after } = compileScoreMods(NAME, mods as ScoreMod[], { ...sizes, queryOffset });
+    const [output, lse] = blockAttention.run({ q, k, v, before, after }, { table, scale, softcap });
+    return options.returnLse ? { output, lse } : output;
+  });
 }

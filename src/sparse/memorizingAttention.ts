@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { scaledDotProductAttention } from '../attention/scaledDotProductAttention';
+import { tidied } from '../op/tidied';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { attendOver, checkPositive } from './attendOver';
 import { chooseBlocks } from './choose';
@@ -72,18 +73,15 @@ export function memorizingAttention(
   checkFinite(op, 'scale', scale);
   const plan = new Int32Array(3 * T);
   for (let i = 0; i < T; i++) plan.set([0, M, -1], 3 * i);
-  const attrs = { by: 'score', scale: 1, sets: Hq, count: topk, plan } as const;
-  const [chosen] = chooseBlocks.run({ q, k: memoryKeys }, attrs);
-  const sizes = { B, T, H: Hq, S: topk, Tkv: M };
-  const table = chosenTable(chosen.dataSync() as Int32Array, sizes);
-  chosen.dispose();
-  const remembered = attendOver(q, memoryKeys, memoryValues, table, scale);
-  const local = scaledDotProductAttention(q, k, v, { isCausal: true, scale });
-  const output = gatedSum([
-    { x: remembered, gate: gMemory },
-    { x: local, gate: gLocal },
-  ]);
-  remembered.dispose();
-  local.dispose();
-  return output;
+  const count = Math.min(topk, Math.max(1, M));
+  const attrs = { by: 'score', scale: 1, sets: Hq, count, plan } as const;
+  return tidied(() => {
+    const [chosen] = chooseBlocks.run({ q, k: memoryKeys }, attrs);
+    const sizes = { B, T, H: Hq, S: count, Tkv: M };
+    const table = chosenTable(chosen.dataSync() as Int32Array, sizes);
+    return gatedSum([
+      { x: attendOver(q, memoryKeys, memoryValues, table, scale), gate: gMemory },
+      { x: scaledDotProductAttention(q, k, v, { isCausal: true, scale }), gate: gLocal },
+    ]);
+  });
 }

@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { bounds as packedBounds } from '../attention/scaledDotProductAttention';
+import { tidied } from '../op/tidied';
 import type { Integers } from '../tensor/integers';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { attendOver } from './attendOver';
@@ -71,10 +72,11 @@ export function mobaAttention(q: Tensor, k: Tensor, v: Tensor, options: MobaAtte
     }
   }
   const bounds = Int32Array.from(chunks);
-  const means = blockMeans(k, bounds);
-  const [chosen] = chooseBlocks.run({ q, k: means }, { by: 'score', scale: 1, sets: Hq, count: topk, plan });
-  const table = chosenTable(chosen.dataSync() as Int32Array, { B, T, H: Hq, S: topk, Tkv: T }, bounds);
-  means.dispose();
-  chosen.dispose();
-  return attendOver(q, k, v, table, scale);
+  const count = Math.min(topk, Math.max(1, bounds.length / 2));
+  return tidied(() => {
+    const means = blockMeans(k, bounds);
+    const [chosen] = chooseBlocks.run({ q, k: means }, { by: 'score', scale: 1, sets: Hq, count, plan });
+    const table = chosenTable(chosen.dataSync() as Int32Array, { B, T, H: Hq, S: count, Tkv: T }, bounds);
+    return attendOver(q, k, v, table, scale);
+  });
 }

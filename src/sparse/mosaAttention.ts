@@ -1,4 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { tidied } from '../op/tidied';
 import { checkFinite, checkMultiple, checkObject, checkShapes } from '../tensor/shape';
 import { attendOver, checkPositive, tokenTable } from './attendOver';
 import { greatest } from './cachePolicies';
@@ -69,8 +70,5 @@ export function mosaAttention(
     const at = tokens.indexOf(i);
     return tokens.slice(0, at + 1);
   });
-  const attended = attendOver(q, k, v, table, scale);
-  const output = gatedSum([{ x: attended, gate: scores }]);
-  attended.dispose();
-  return output;
+  return tidied(() => gatedSum([{ x: attendOver(q, k, v, table, scale), gate: scores }]));
 }

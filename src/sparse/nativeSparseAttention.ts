@@ -1,11 +1,12 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { scaledDotProductAttention } from '../attention/scaledDotProductAttention';
+import { tidied } from '../op/tidied';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { attendOver } from './attendOver';
 import { blockAttention } from './blockAttention';
 import { blockMeans } from './blockMeans';
 import { tableFromIntervals } from './blockTable';
-import { chooseBlocks } from './choose';
+import { checkChoices, chooseBlocks } from './choose';
 import { chosenTable } from './chosenTable';
 import type { FlexAttentionResult } from './flexAttention';
 import { gatedSum } from './gatedSum';
@@ -120,7 +121,7 @@ export function nsaCompress(
  */
 export function nsaTopK(q: Tensor, kCmp: Tensor, options: NsaTopKOptions = {}): Tensor {
   const op = 'nsaTopK';
-  const { T, Hq, D, C, Hkv } = checkShapes(op, [
+  const { B, T, Hq, D, C, Hkv } = checkShapes(op, [
     ['q', q, 'B T Hq D'],
     ['kCmp', kCmp, 'B C Hkv D'],
   ]);
@@ -128,6 +129,7 @@ export function nsaTopK(q: Tensor, kCmp: Tensor, options: NsaTopKOptions = {}): 
   const { blockSize, scale } = resolve(op, D, options);
   const { blockCounts = 16 } = options;
   checkCount(op, 'blockCounts', blockCounts);
+  checkChoices(op, 'blockCounts', blockCounts, B * T * Hkv, `${Math.floor(T / blockSize) + 1} blocks`);
   if (C < Math.floor(T / blockSize)) {
     throw new RangeError(
       `${op}: kCmp has C = ${C} blocks; expected the ${Math.floor(T / blockSize)} complete ones of T = ${T} in blocks of ${blockSize}`,
@@ -247,23 +249,24 @@ export function nativeSparseAttention(
   ]);
   checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
   const { blockSize, scale } = resolve(op, D, options);
-  const { blockCounts, windowSize = 512 } = options;
+  const { blockCounts = 16, windowSize = 512 } = options;
+  checkCount(op, 'blockCounts', blockCounts);
   if (gSwa !== undefined) checkCount(op, 'windowSize', windowSize);
   const bounds = new Int32Array(2 * Math.floor(T / blockSize));
   for (let c = 0; 2 * c < bounds.length; c++) bounds.set([c * blockSize, (c + 1) * blockSize], 2 * c);
 
-  const [kCmp, vCmp] = [blockMeans(k, bounds), blockMeans(v, bounds)];
-  const indices = options.blockIndices ?? nsaTopK(q, kCmp, { blockSize, blockCounts, scale });
-  const branches = [
-    { x: nsaCompress(q, kCmp, vCmp, { blockSize, scale }), gate: gCmp },
-    { x: nsaSelect(q, k, v, indices, { blockSize, scale }), gate: gSlc },
-  ];
-  if (gSwa !== undefined) {
-    const x = scaledDotProductAttention(q, k, v, { isCausal: true, window: windowSize, scale });
-    branches.push({ x, gate: gSwa });
-  }
-  const output = gatedSum(branches);
-  for (const temporary of [kCmp, vCmp, ...branches.map(({ x }) => x)]) temporary.dispose();
-  if (options.blockIndices === undefined) indices.dispose();
-  return output;
+  return tidied(() => {
+    const [kCmp, vCmp] = [blockMeans(k, bounds), blockMeans(v, bounds)];
+    const choice = { blockSize, blockCounts: Math.min(blockCounts, Math.floor(T / blockSize) + 1), scale };
+    const indices = options.blockIndices ?? nsaTopK(q, kCmp, choice);
+    const branches = [
+      { x: nsaCompress(q, kCmp, vCmp, { blockSize, scale }), gate: gCmp },
+      { x: nsaSelect(q, k, v, indices, { blockSize, scale }), gate: gSlc },
+    ];
+    if (gSwa !== undefined) {
+      const x = scaledDotProductAttention(q, k, v, { isCausal: true, window: windowSize, scale });
+      branches.push({ x, gate: gSwa });
+    }
+    return gatedSum(branches);
+  });
 }

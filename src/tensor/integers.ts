@@ -1,11 +1,11 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checkShapes } from './shape';
+import { checkShapes, typeOf } from './shape';
 
 /** Integers of an argument: an int32 tensor or plain numbers. */
 export type Integers = Tensor | ArrayLike<number>;
 
 export function isTensor(given: Integers): given is Tensor {
-  return (given as Tensor).dataId !== undefined;
+  return (given as Tensor | null | undefined)?.dataId !== undefined;
 }
 
 /**
@@ -15,6 +15,10 @@ export function isTensor(given: Integers): given is Tensor {
  */
 export function integers(op: string, name: string, given: Integers, notation = 'N'): number[] {
   if (isTensor(given)) checkShapes(op, [[name, given, notation, 'int32']]);
+  else if (!(Array.isArray(given) || ArrayBuffer.isView(given)))
+    throw new TypeError(
+      `${op}: ${name} must be an int32 tensor or an array of integers; got ${typeOf(given)}`,
+    );
   const values = Array.from(isTensor(given) ? given.dataSync() : given);
   if (!values.every(Number.isInteger))
     throw new TypeError(`${op}: ${name} must hold integers; got [${values}]`);

@@ -35,7 +35,7 @@ function origins(tokens: readonly string[], bound: ReadonlyMap<string, Binding>,
   return seen.length > 0 ? ` (${[...new Set(seen)].join(', ')})` : '';
 }
 
-const typeOf = (value: unknown) => (value === null ? 'null' : typeof value);
+export const typeOf = (value: unknown) => (value === null ? 'null' : typeof value);
 
 /** @throws TypeError, Error naming op and argument unless it is a tensor of the dtype that is not disposed. */
 export function checkTensor(

@@ -47,11 +47,14 @@ const JUNK: readonly (() => unknown)[] = [
   () => tensor([1, 2, 3], [3], 'int32'),
 ];
 const SIZES = [0, 1, 2, 3, 5, 17, 33];
+/** Tensors with more elements take seconds, and say no more. */
+const MOST_ELEMENTS = 2 ** 18;
 
 const size = (shape: readonly number[]) => shape.reduce((n, d) => n * d, 1);
 
 /** A tensor of another shape with the values of the given one, over and over. */
 function reshaped(from: Tensor, shape: readonly number[], dtype = from.dtype): Tensor {
+  if (size(shape) > MOST_ELEMENTS) return from;
   const values = Array.from(from.dataSync());
   const filled = Array.from({ length: size(shape) }, (_, i) =>
     values.length === 0 ? 0 : values[i % values.length],

@@ -1,0 +1,94 @@
+import { memory, ones, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import { expect, it } from 'vitest';
+import {
+  deepseekSparseAttention,
+  flexAttention,
+  gsa,
+  hashRouting,
+  memorizingAttention,
+  mobaAttention,
+  nativeSparseAttention,
+  nsaTopK,
+  scaledDotProductAttention,
+  scoreMods,
+  simpleGla,
+  titansLinear,
+  tttLinear,
+} from '../../src/index';
+
+const HUGE = 2 ** 32;
+const x = ones([1, 9, 2, 4]);
+const gate = ones([1, 9, 2]);
+const row = ones([2, 4]);
+const step = ones([1, 9, 2, 1]);
+
+it.each<[name: string, call: (most: number) => unknown, enough: number]>([
+  [
+    'nativeSparseAttention',
+    (n) => nativeSparseAttention(x, x, x, gate, gate, gate, { blockSize: 2, blockCounts: n }),
+    5,
+  ],
+  ['mobaAttention', (n) => mobaAttention(x, x, x, { chunkSize: 2, topk: n }), 5],
+  ['memorizingAttention', (n) => memorizingAttention(x, x, x, x, x, gate, gate, { topk: n }), 9],
+  ['tttLinear', (n) => tttLinear(x, x, x, row, row, step, { chunkSize: n }), 10],
+  ['titansLinear', (n) => titansLinear(x, x, x, row, row, step, step, step, { chunkSize: n }), 10],
+])('%s takes more than there is as all there is', (_, call, enough) => {
+  tidy(() => {
+    const values = (n: number) => (call(n) as typeof x).dataSync();
+    expect(values(HUGE)).toEqual(values(enough));
+  });
+});
+
+const ids = tensor1d([1], 'int32');
+const keys = ones([1, 9, 4]);
+const disposed = tensor1d([1, 1]);
+disposed.dispose();
+
+it.each<[call: () => unknown, message: string]>([
+  [
+    () => nsaTopK(x, x, { blockSize: 2, blockCounts: HUGE }),
+    'nsaTopK: blockCounts = 4294967296 makes more choices than an array holds; at most 5 blocks are of use',
+  ],
+  [
+    () => deepseekSparseAttention(x, x, x, x, keys, gate, { topk: HUGE }),
+    'deepseekSparseAttention: topk = 4294967296 makes more choices than an array holds; at most T = 9 are of use',
+  ],
+  [
+    () => hashRouting(ids, { numExperts: 2 ** 31 - 1, topK: 2 ** 30 }),
+    'hashRouting: topK is 1073741824 for 1 tokens; expected at most 67108864 choices in all',
+  ],
+  [
+    () => hashRouting(ids, { numExperts: HUGE }),
+    'hashRouting: numExperts is 4294967296; expected less than 2 ** 31',
+  ],
+  [
+    () => nativeSparseAttention(x, x, x, gate, gate, gate, { blockCounts: -1 }),
+    'nativeSparseAttention: blockCounts must be a positive integer; got -1',
+  ],
+  [
+    () => mobaAttention(x, x, x, { cuSeqlens: null as never }),
+    'mobaAttention: cuSeqlens must be an int32 tensor or an array of integers; got null',
+  ],
+  [
+    () => simpleGla(x, x, x, gate, { cuSeqlens: null as never }),
+    'simpleGla: cuSeqlens must be an int32 tensor [N + 1] or an array; got null',
+  ],
+  [
+    () => scaledDotProductAttention(x, x, x, { window: {} as never }),
+    'scaledDotProductAttention: window is [object Object]; expected sizes of at least 0',
+  ],
+  [
+    () => flexAttention(x, x, x, { scoreMod: [scoreMods.alibi([1, 1]), scoreMods.causalDecay(disposed)] }),
+    'flexAttention: scoreMod causalDecay: logDecay is disposed',
+  ],
+])('%#: refuses by name and leaves nothing behind', (call, message) => {
+  const before = memory().numTensors;
+  expect(call).toThrow(message);
+  expect(memory().numTensors).toBe(before);
+});
+
+it('only true asks for final states', () => {
+  tidy(() => {
+    expect(gsa(x, x, x, x, x, { outputFinalState: 'yes' as never })).toHaveProperty('shape', [1, 9, 2, 4]);
+  });
+});
