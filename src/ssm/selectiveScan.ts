@@ -234,7 +234,7 @@ export function selectiveScan(
     ['deltaBias?', deltaBias, 'Dm'],
     ...matrix('initialState?', initialState, 'B Dm N'),
   ]) as Record<string, number>;
-  checkMultiple(NAME, 'Dm', sizes.Dm, 'G', sizes.G ?? 1);
+  if (sizes.Dm > 0) checkMultiple(NAME, 'Dm', sizes.Dm, 'G', sizes.G ?? 1);
   const [output, kept, lastState, lastStateIm] = op.run(
     {
       u,

@@ -232,13 +232,15 @@ describe('multiHeadLatentAttention', () => {
 
 const docs = readFileSync(new URL('../../docs/attention.md', import.meta.url), 'utf8');
 
-/** What the example below a heading computes as `output` from the given tensors. */
-function runExample(heading: string, tensors: Tensors): Tensor {
+/** What the example below a heading computes as `output` from given tensors and sizes in place of its own. */
+function runExample(heading: string, given: Readonly<Record<string, Tensor | number>>): Tensor {
   const section = docs.slice(docs.indexOf(`### ${heading}`));
   const [, source] = /```ts\n([\s\S]*?)```/.exec(section)!;
-  const body = source.replace(/^(import|await) .*$/gm, '');
-  const scope = { ...tfjs, ...linnet, ...tensors };
-  const names = [...Object.keys(tensors), 'concat', 'reshape', 'slice', 'tile'];
+  const body = source
+    .replace(/^(import|await) .*$/gm, '')
+    .replace(/^const \[?(\w+).*$/gm, (line, name) => (name in given ? '' : line));
+  const scope = { ...tfjs, ...linnet, ...given };
+  const names = [...Object.keys(given), 'concat', 'reshape', 'slice', 'tile', 'randomNormal'];
   const ops = ['multiHeadLatentAttention', 'scaledDotProductAttention'];
   return new Function(`{ ${[...names, ...ops].join()} }`, `${body}; return output;`)(scope);
 }
@@ -250,7 +252,7 @@ describe('uses shown in docs/attention.md', () => {
       const { latent, ...x } = drawInputs(inputs({ B, Tq: 6, Tk: G * Tk, H: 4 }));
       const latents = reshape(latent, [B, Tk, G, C]);
       const kRope = rows(x.kRope, 0, Tk);
-      const output = runExample('Grouped-latent attention', { ...x, latents, kRope });
+      const output = runExample('Grouped-latent attention', { ...x, latents, kRope, B, Tk, G, C });
       expect(output.shape).toEqual([B, 6, 4, 3]);
       for (let h = 0; h < 4; h++) {
         const head = (q: Tensor) => slice(q, [0, 0, h, 0], [-1, -1, 1, -1]);
@@ -279,7 +281,7 @@ describe('uses shown in docs/attention.md', () => {
         tied: { shape: [1, T, G, D] },
         kRope: { shape: [1, T, 1, D / 2] },
       });
-      const output = runExample('Grouped-tied attention', x).dataSync();
+      const output = runExample('Grouped-tied attention', { ...x, G, D }).dataSync();
       const { q, tied, kRope } = { q: float64(x.q), tied: float64(x.tied), kRope: float64(x.kRope) };
       const expected = new Float64Array(T * H * D);
       for (let i = 0; i < T; i++) {

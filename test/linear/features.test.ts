@@ -110,15 +110,6 @@ describe('hedgehogFeatures', () => {
   });
 });
 
-it('the example of the docs runs', async () => {
-  const [, source] = /(import \{ hedgehogFeatures[\s\S]*?)```/.exec(docs)!;
-  const body = `${source.replace(/^import .*$/gm, '')} return [nearSoftmax.shape, learned.shape];`;
-  const AsyncFunction = (async () => {}).constructor as FunctionConstructor;
-  const scope: Record<string, unknown> = { ...linnet, q, k, v, weight };
-  const run = new AsyncFunction(...Object.keys(scope), body);
-  expect(await run(...Object.values(scope))).toEqual([v.shape, v.shape]);
-});
-
 describe('the figure of Taylor features', () => {
   it('and its table are what the references compute, and the kernels too', async () => {
     const path = new URL('../../docs/figures/taylor', import.meta.url);
