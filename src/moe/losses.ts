@@ -10,7 +10,7 @@ import {
 } from './losses.reference';
 import { checkIndices } from './plan';
 import { leadingAxes } from './routerLogits';
-import { SCORING_NUMBER } from './scoring';
+import { checkScoring, SCORING_NUMBER } from './scoring';
 
 export interface RouterLossOptions {
   /** `[...]` int32, 0 for tokens that do not count (padding). */
@@ -171,6 +171,7 @@ export function loadBalancingLoss(
   options: LoadBalancingLossOptions = {},
 ): Tensor {
   const { mask, scoring = 'softmax', perSequence = false } = options;
+  checkScoring('loadBalancingLoss', scoring);
   const { N, E, counted } = checkedRows('loadBalancingLoss', logits, mask, indices);
   const chosen = checkIndices('loadBalancingLoss', 'indices', indices, E, 'experts', -1);
   const k = indices.shape.at(-1)!;
@@ -218,6 +219,7 @@ export function globalBatchBalanceLoss(
   options: RouterLossOptions & { scoring?: 'softmax' | 'sigmoid' } = {},
 ): Tensor {
   const { mask, scoring = 'softmax' } = options;
+  checkScoring('globalBatchBalanceLoss', scoring);
   const { E, counted } = checkedRows('globalBatchBalanceLoss', logits, mask);
   checkShapes('globalBatchBalanceLoss', [['counts', counts, `${E}`, 'int32']]);
   if (!(Number.isFinite(numTokens) && numTokens > 0)) {

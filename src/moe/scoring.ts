@@ -15,7 +15,7 @@ export interface WeightAttrs {
 }
 
 export function checkScoring(op: string, scoring: Scoring): void {
-  if (!(scoring in SCORING_NUMBER)) {
+  if (typeof scoring !== 'string' || !Object.hasOwn(SCORING_NUMBER, scoring)) {
     throw new RangeError(
       `${op}: scoring is ${JSON.stringify(scoring)}; expected one of ${Object.keys(SCORING_NUMBER).join(', ')}`,
     );

@@ -109,7 +109,7 @@ export function sageAttention(
   options: SageAttentionOptions = {},
 ): Tensor | FlexAttentionResult {
   const name = 'sageAttention';
-  const { Hq, D, Hkv } = checkShapes(name, [
+  const { Tq, Tk, Hq, D, Hkv } = checkShapes(name, [
     ['q', q, 'B Tq Hq D'],
     ['k', k, 'B Tk Hkv D'],
     ['v', v, 'B Tk Hkv Dv'],
@@ -118,7 +118,10 @@ export function sageAttention(
   const { isCausal = false, scale = D ** -0.5, smoothK = true, blockSize = 1 } = options;
   checkFinite(name, 'scale', scale);
   checkPositive(name, { blockSize });
-  const [output, lse] = op.run({ q, k, v }, { isCausal, scale, smoothK, blockSize });
+  const [output, lse] = op.run(
+    { q, k, v },
+    { isCausal, scale, smoothK, blockSize: Math.min(blockSize, Math.max(1, Tq, Tk)) },
+  );
   if (options.returnLse) return { output, lse };
   lse.dispose();
   return output;

@@ -19,7 +19,7 @@ function planOf({ u, k }: { readonly [name in Input]?: Shape }) {
   const [B, T, H] = u!;
   const L = k![1];
   let size = 1;
-  while (size < T + Math.min(L, T) - 1) size *= 2;
+  while (size < T + Math.max(1, Math.min(L, T)) - 1) size *= 2;
   return { groups: Math.ceil(H / 8), size, sizes: [B, T, H, L, size] as const };
 }
 

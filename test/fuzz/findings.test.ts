@@ -1,7 +1,8 @@
-import { memory, ones, tensor1d, tidy } from '@tensorflow/tfjs-core';
+import { memory, ones, tensor1d, tidy, zeros } from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 import {
   deepseekSparseAttention,
+  fftConv,
   flexAttention,
   gsa,
   hashRouting,
@@ -9,6 +10,8 @@ import {
   mobaAttention,
   nativeSparseAttention,
   nsaTopK,
+  routingWeights,
+  sageAttention,
   scaledDotProductAttention,
   scoreMods,
   simpleGla,
@@ -30,6 +33,7 @@ it.each<[name: string, call: (most: number) => unknown, enough: number]>([
   ],
   ['mobaAttention', (n) => mobaAttention(x, x, x, { chunkSize: 2, topk: n }), 5],
   ['memorizingAttention', (n) => memorizingAttention(x, x, x, x, x, gate, gate, { topk: n }), 9],
+  ['sageAttention', (n) => sageAttention(x, x, x, { blockSize: n }), 9],
   ['tttLinear', (n) => tttLinear(x, x, x, row, row, step, { chunkSize: n }), 10],
   ['titansLinear', (n) => titansLinear(x, x, x, row, row, step, step, step, { chunkSize: n }), 10],
 ])('%s takes more than there is as all there is', (_, call, enough) => {
@@ -41,6 +45,8 @@ it.each<[name: string, call: (most: number) => unknown, enough: number]>([
 
 const ids = tensor1d([1], 'int32');
 const keys = ones([1, 9, 4]);
+const logits = ones([1, 3]);
+const experts = zeros([1, 3], 'int32');
 const disposed = tensor1d([1, 1]);
 disposed.dispose();
 
@@ -77,6 +83,7 @@ it.each<[call: () => unknown, message: string]>([
     () => scaledDotProductAttention(x, x, x, { window: {} as never }),
     'scaledDotProductAttention: window is [object Object]; expected sizes of at least 0',
   ],
+  [() => routingWeights(logits, experts, { scoring: disposed as never }), 'routingWeights: scoring is'],
   [
     () => flexAttention(x, x, x, { scoreMod: [scoreMods.alibi([1, 1]), scoreMods.causalDecay(disposed)] }),
     'flexAttention: scoreMod causalDecay: logDecay is disposed',
@@ -85,6 +92,18 @@ it.each<[call: () => unknown, message: string]>([
   const before = memory().numTensors;
   expect(call).toThrow(message);
   expect(memory().numTensors).toBe(before);
+});
+
+it.each([1, 5, 8])('a convolution with a kernel of no lags is zero (T = %i)', (T) => {
+  tidy(() => {
+    const y = fftConv(ones([1, T, 3]), zeros([3, 0]), { D: ones([3]) });
+    expect(Array.from(y.dataSync(), Math.round)).toEqual(Array(3 * T).fill(1));
+    expect(
+      fftConv(ones([1, T, 3]), zeros([3, 0]))
+        .dataSync()
+        .every((value) => value === 0),
+    ).toBe(true);
+  });
 });
 
 it('only true asks for final states', () => {
