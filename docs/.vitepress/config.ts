@@ -52,6 +52,7 @@ export default defineConfig({
           { text: 'Mixture of experts', link: '/moe' },
           { text: 'Norms and positions', link: '/nn' },
           { text: 'Diffusion language models', link: '/diffusion' },
+          { text: 'Other modalities', link: '/modalities' },
         ],
       },
       {
