@@ -41,16 +41,42 @@ function bytesOf(bytes: number): string {
   return bytes < 2 ** 20 ? `${bytes} bytes` : `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 }
 
+class HeapFull extends RangeError {}
+const guarded = new WeakSet<WasmBackend>();
+
+/**
+ * Where malloc has nothing left it gives address 0, and tfjs takes that for memory: it writes a tensor over its own data.
+ * From here on that is an error.
+ */
+export function guardHeap(backend: WasmBackend): void {
+  if (guarded.has(backend)) return;
+  guarded.add(backend);
+  const { wasm } = backend;
+  // emscripten replaces malloc by the real one on its first call
+  wasm._free(wasm._malloc(8));
+  const { _malloc } = wasm;
+  wasm._malloc = (bytes) => {
+    const pointer = bytes < ADDRESSABLE ? _malloc(bytes) >>> 0 : 0;
+    if (pointer === 0 && bytes > 0) throw new HeapFull(needs('linnet', bytes));
+    return pointer;
+  };
+}
+
+const needs = (op: string, bytes: number) =>
+  `${op}: needs ${bytesOf(bytes)} more on the wasm heap, which holds at most 4 GiB in all`;
+
+/** Memory of the heap for an op. */
+function allocate({ wasm }: WasmBackend, op: string, bytes: number): number {
+  try {
+    return wasm._malloc(bytes) >>> 0;
+  } catch (error) {
+    throw error instanceof HeapFull ? new RangeError(needs(op, bytes)) : error;
+  }
+}
+
 /** Throws, before anything is allocated, unless `bytes` more fit on the heap. */
 export function reserve(backend: WasmBackend, op: string, bytes: number): void {
-  if (bytes < PROBE_FROM) return;
-  const pointer = bytes < ADDRESSABLE ? backend.wasm._malloc(bytes) : 0;
-  if (pointer === 0) {
-    throw new RangeError(
-      `${op}: needs ${bytesOf(bytes)} more on the wasm heap, which holds at most 4 GiB in all`,
-    );
-  }
-  backend.wasm._free(pointer);
+  if (bytes >= PROBE_FROM) backend.wasm._free(allocate(backend, op, bytes));
 }
 
 export function pointerTo(backend: WasmBackend, tensor: TensorInfo): number {
@@ -68,9 +94,7 @@ export class Scratch {
 
   take(bytes: number): number {
     reserve(this.backend, this.op, bytes);
-    const pointer = this.backend.wasm._malloc(bytes + SCRATCH_ALIGNMENT) >>> 0;
-    if (pointer === 0)
-      throw new RangeError(`${this.op}: the wasm heap has no room for ${bytesOf(bytes)} of scratch`);
+    const pointer = allocate(this.backend, this.op, bytes + SCRATCH_ALIGNMENT);
     this.pointers.push(pointer);
     return Math.ceil(pointer / SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT;
   }

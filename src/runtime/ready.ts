@@ -1,6 +1,6 @@
 import { backend, engine, getBackend, setBackend, version_core } from '@tensorflow/tfjs-core';
 import { version } from '../../package.json';
-import { isShared, memoryOf, type WasmBackend } from './heap';
+import { guardHeap, isShared, memoryOf, type WasmBackend } from './heap';
 import {
   compileFamilies,
   type SimdLevel,
@@ -127,6 +127,7 @@ export async function ready(options: ReadyOptions = {}): Promise<void> {
     return;
   }
   const wasm = backend() as unknown as WasmBackend;
+  guardHeap(wasm);
   await compileFamilies(wasm);
   const shared = isShared(memoryOf(wasm));
   await startThreads(shared ? count : 1);
