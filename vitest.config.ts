@@ -13,7 +13,6 @@ export default defineConfig({
   // examples and docs import the package by its name
   resolve: {
     alias: [
-      { find: /^linnet\/nn$/, replacement: `${import.meta.dirname}/src/nn/layers/index.ts` },
       { find: /^linnet$/, replacement: `${import.meta.dirname}/src/index.ts` },
       { find: /^linnet\/nn$/, replacement: `${import.meta.dirname}/src/nn/layers/index.ts` },
       { find: /^linnet\/(.*)$/, replacement: `${import.meta.dirname}/src/$1` },

@@ -3,11 +3,13 @@ import type { KernelCall } from '../op/define';
 
 const BLOCK_COLUMNS = 64;
 
-/** @throws RangeError unless it is a positive integer; the default is 16. A chunk longer than T tokens is as one of T + 1. */
-export function checkChunkSize(op: string, T: number, chunkSize = 16): number {
-  if (!Number.isInteger(chunkSize) || chunkSize < 1)
-    throw new RangeError(`${op}: chunkSize must be a positive integer; got ${chunkSize}`);
-  return Math.min(chunkSize, T + 1);
+const MAX_CHUNK = 2 ** 16;
+
+/** The default is 16. A last chunk with fewer tokens is filled up with zeros, which write too. */
+export function checkChunkSize(op: string, chunkSize = 16): number {
+  if (!Number.isInteger(chunkSize) || chunkSize < 1 || chunkSize > MAX_CHUNK)
+    throw new RangeError(`${op}: chunkSize must be an integer from 1 to ${MAX_CHUNK}; got ${chunkSize}`);
+  return chunkSize;
 }
 
 /** to [size] = the sum of N parts of that size, in order */

@@ -120,7 +120,7 @@ const op = defineTaped<TitansInput, TitansAttrs>({
  * @param options.outputFinalState returns `{ output, finalState, finalMomentum }` instead of the output alone
  * @param options.cuSeqlens bounds of sequences packed along T, with B = 1
  * @returns `[B, T, H, D]`
- * @throws TypeError, RangeError for a wrong dtype or shape, or a chunkSize that is no positive integer
+ * @throws TypeError, RangeError for a wrong dtype or shape, or a chunkSize that is no integer from 1 to 65536
  * @see Behrouz et al., "Titans: Learning to Memorize at Test Time"
  * @example
  * ```ts
@@ -191,7 +191,7 @@ export function titansLinear(
   checkFinite(NAME, 'eps', eps);
   const attrs = {
     eps,
-    chunkSize: checkChunkSize(NAME, T, options.chunkSize),
+    chunkSize: checkChunkSize(NAME, options.chunkSize),
     finalState: outputFinalState,
     offsets,
   };

@@ -110,7 +110,7 @@ const op = defineTaped<TttInput, TttAttrs>({
  * @param options.outputFinalState returns `{ output, finalState, finalStateBias }` instead of the output alone
  * @param options.cuSeqlens bounds of sequences packed along T, with B = 1
  * @returns `[B, T, H, D]`
- * @throws TypeError, RangeError for a wrong dtype or shape, or a chunkSize that is no positive integer
+ * @throws TypeError, RangeError for a wrong dtype or shape, or a chunkSize that is no integer from 1 to 65536
  * @see Sun et al., "Learning to (Learn at Test Time): RNNs with Expressive Hidden States"
  * @example
  * ```ts
@@ -172,7 +172,7 @@ export function tttLinear(
   const attrs = {
     scale: scaleOf(NAME, options.scale, D),
     eps,
-    chunkSize: checkChunkSize(NAME, T, options.chunkSize),
+    chunkSize: checkChunkSize(NAME, options.chunkSize),
     finalState: outputFinalState,
     offsets,
   };

@@ -34,8 +34,6 @@ it.each<[name: string, call: (most: number) => unknown, enough: number]>([
   ['mobaAttention', (n) => mobaAttention(x, x, x, { chunkSize: 2, topk: n }), 5],
   ['memorizingAttention', (n) => memorizingAttention(x, x, x, x, x, gate, gate, { topk: n }), 9],
   ['sageAttention', (n) => sageAttention(x, x, x, { blockSize: n }), 9],
-  ['tttLinear', (n) => tttLinear(x, x, x, row, row, step, { chunkSize: n }), 10],
-  ['titansLinear', (n) => titansLinear(x, x, x, row, row, step, step, step, { chunkSize: n }), 10],
 ])('%s takes more than there is as all there is', (_, call, enough) => {
   tidy(() => {
     const values = (n: number) => (call(n) as typeof x).dataSync();
@@ -62,6 +60,14 @@ it.each<[call: () => unknown, message: string]>([
   [
     () => hashRouting(ids, { numExperts: 2 ** 31 - 1, topK: 2 ** 30 }),
     'hashRouting: topK is 1073741824 for 1 tokens; expected at most 67108864 choices in all',
+  ],
+  [
+    () => tttLinear(x, x, x, row, row, step, { chunkSize: HUGE }),
+    'tttLinear: chunkSize must be an integer from 1 to 65536; got 4294967296',
+  ],
+  [
+    () => titansLinear(x, x, x, row, row, step, step, step, { chunkSize: HUGE }),
+    'titansLinear: chunkSize must be an integer from 1 to 65536; got 4294967296',
   ],
   [
     () => hashRouting(ids, { numExperts: HUGE }),

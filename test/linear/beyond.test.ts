@@ -523,7 +523,7 @@ describe('pathAttention', () => {
 it('says what is wrong with an argument', () => {
   const x = inputsOf(memories.tttLinear, { B: 1, T: 3, H: 2, K: 4, V: 4 });
   expect(() => linnet.tttLinear(x.q, x.k, x.v, x.w, x.b, x.eta, { chunkSize: 0 })).toThrow(
-    'tttLinear: chunkSize must be a positive integer; got 0',
+    'tttLinear: chunkSize must be an integer from 1 to 65536; got 0',
   );
   expect(() => linnet.tttLinear(x.q, x.k, x.v, x.w, x.b, zeros([1, 3, 2]))).toThrow(
     'tttLinear: eta has shape [1,3,2]; expected [B, T, H, 1]',
