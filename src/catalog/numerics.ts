@@ -1,6 +1,6 @@
 import { customGrad, engine, grads, scalar, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { exactValues, type ReadWrite } from '../op/exact';
-import { uniform } from '../random';
+import { normal, uniform } from '../random';
 import type { Case, InputSpec, Tensors } from './types';
 
 export { uniform };
@@ -8,10 +8,9 @@ export { uniform };
 function draw(spec: InputSpec, random: () => number): number[] {
   if (spec.values !== undefined) return [...spec.values];
   const { scale = 1, shift = 0 } = spec;
-  const normal = () =>
-    Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()) * scale + shift;
+  const next = normal(random);
   const size = spec.shape.reduce((n, d) => n * d, 1);
-  const values = Array.from({ length: size }, normal);
+  const values = Array.from({ length: size }, () => next() * scale + shift);
   switch (spec.draw) {
     case 'bool':
       return values.map((x) => (x > 0 ? 1 : 0));

@@ -1,5 +1,5 @@
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
-import { uniform } from '../random';
+import { normal, uniform } from '../random';
 
 export interface RandomProjectionOptions {
   /** A projection for each of so many heads; default one, without an axis of heads. */
@@ -25,9 +25,8 @@ export function randomProjection(m: number, D: number, options: RandomProjection
   for (const [name, size] of Object.entries({ m, D, heads: heads ?? 1 }))
     if (!Number.isInteger(size) || size < 1)
       throw new RangeError(`randomProjection: ${name} must be a whole number of at least 1; got ${size}`);
-  const random = uniform(seed);
-  const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-  const draw = () => Float64Array.from({ length: D }, normal);
+  const next = normal(uniform(seed));
+  const draw = () => Float64Array.from({ length: D }, next);
   const values = new Float32Array((heads ?? 1) * m * D);
   for (let head = 0; head < (heads ?? 1); head++) {
     let group: Float64Array[] = [];

@@ -1,5 +1,5 @@
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
-import { uniform } from '../random';
+import { normal, uniform } from '../random';
 import { balancedAssignment } from './balancedAssignment';
 
 /** Weights by checkpoint name. */
@@ -57,11 +57,6 @@ function feedForward(weights: NamedTensors, prefix: string): FeedForward {
   const [F, D] = gate.shape;
   const data = [gate, up, down].map((t) => t.dataSync() as Float32Array);
   return { D, F, M: down.shape[0], gate: data[0], up: data[1], down: data[2] };
-}
-
-function normal(seed: number): () => number {
-  const random = uniform(seed);
-  return () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }
 
 /** Standard deviation of a router that has learnt nothing. */
@@ -207,7 +202,7 @@ export interface SparseUpcycleOptions extends ConvertOptions {
 export function sparseUpcycle(weights: NamedTensors, options: SparseUpcycleOptions): NamedTensors {
   const { numExperts: E, noise = 0, seed = 0 } = options;
   checkExperts('sparseUpcycle', E);
-  const draw = normal(seed);
+  const draw = normal(uniform(seed));
   const disturb = (values: Float32Array) => {
     if (noise === 0) return values;
     const mean = values.reduce((a, b) => a + b, 0) / values.length;
@@ -249,7 +244,7 @@ export function branchTrainMix(
     }
   });
   const prefixes = prefixesOf('branchTrainMix', first, options.prefixes);
-  const draw = normal(options.seed ?? 0);
+  const draw = normal(uniform(options.seed ?? 0));
   const expertNames = new Set(prefixes.flatMap((prefix) => [GATE, UP, DOWN].map((name) => prefix + name)));
   const averaged = Object.fromEntries(
     Object.entries(first).map(([name, value]) => [

@@ -9,24 +9,6 @@ export function attendOver(q: Tensor, k: Tensor, v: Tensor, table: BlockTable, s
   return output;
 }
 
-/** A table of the keys each query of each head sees, one by one and ascending. */
-export function tokenTable(
-  sizes: { B: number; H: number; Tq: number; Tkv: number },
-  tokensOf: (b: number, h: number, i: number) => Iterable<number>,
-): BlockTable {
-  const { B, H, Tq } = sizes;
-  const builder = new TableBuilder({ ...sizes, blockQ: 1, blockKv: 1 });
-  for (let b = 0; b < B; b++) {
-    for (let h = 0; h < H; h++) {
-      for (let i = 0; i < Tq; i++) {
-        for (const token of tokensOf(b, h, i)) builder.add(token, token + 1, FULL);
-        builder.endRow();
-      }
-    }
-  }
-  return builder.table();
-}
-
 /** Sorts `items` by the number below `count` that each has in `by`, equal ones in the order they come. */
 function sortBy(by: Int32Array, count: number, items: Int32Array): Int32Array {
   const place = new Int32Array(count + 1);

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { l2Norm } from '../nn/l2Norm';
 import { tidied } from '../op/tidied';
-import { uniform } from '../random';
+import { normal, uniform } from '../random';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
 import { attendOver, checkPositive, pairTable } from './attendOver';
 import { tableFromIntervals } from './blockTable';
@@ -52,14 +52,6 @@ function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return sum;
 }
 
-function normals(count: number, seed: number): number[] {
-  const random = uniform(seed);
-  return Array.from(
-    { length: count },
-    () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()),
-  );
-}
-
 /**
  * Reformer attention: queries, which are also the keys once normalised, are hashed by random rotations,
  * `bucket = argmax [x R, -x R]`; in the order of (bucket, token) each chunk attends causally to tokens of the same bucket
@@ -99,7 +91,9 @@ export function lshAttention(qk: Tensor, v: Tensor, options: LshAttentionOptions
       `${op}: buckets * hashes is ${buckets * hashes}; expected at most ${MOST_ROTATIONS}`,
     );
   const half = buckets / 2;
-  const rotations = Array.from({ length: hashes * half }, (_, n) => normals(D, seed * 65537 + n));
+  const rotations = Array.from({ length: hashes * half }, (_, n) =>
+    Array.from({ length: D }, normal(uniform(seed * 65537 + n))),
+  );
   const row = rowsOf(qk);
   const turned = new Float64Array(buckets);
   const bucketOf = (x: Float32Array, round: number) => {

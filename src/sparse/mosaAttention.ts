@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { tidied } from '../op/tidied';
 import { checkFinite, checkMultiple, checkObject, checkShapes } from '../tensor/shape';
-import { attendOver, checkPositive, tokenTable } from './attendOver';
+import { attendOver, checkPositive, pairTable } from './attendOver';
 import { greatest } from './cachePolicies';
 import { gatedSum } from './gatedSum';
 
@@ -58,17 +58,12 @@ export function mosaAttention(
   checkPositive(op, { topk });
   checkFinite(op, 'scale', scale);
   const values = scores.dataSync();
-  const chosen = Array.from({ length: B * Hq }, (_, row) => {
-    const [b, h] = [Math.floor(row / Hq), row % Hq];
-    return greatest(
+  const table = pairTable({ B, H: Hq, Tq: T, Tkv: T }, (b, h, see) => {
+    const tokens = greatest(
       Array.from({ length: T }, (_, t) => values[(b * T + t) * Hq + h]),
       topk,
     );
-  });
-  const table = tokenTable({ B, H: Hq, Tq: T, Tkv: T }, (b, h, i) => {
-    const tokens = chosen[b * Hq + h];
-    const at = tokens.indexOf(i);
-    return tokens.slice(0, at + 1);
+    for (const i of tokens) for (const j of tokens) if (j <= i) see(i, j);
   });
   return tidied(() => gatedSum([{ x: attendOver(q, k, v, table, scale), gate: scores }]));
 }

@@ -115,9 +115,7 @@ export function checkFinite(op: string, name: string, value: number): void {
 /** @throws TypeError unless `value` is an object with what `expected` lists: `{ weights, indices }`. */
 export function checkObject(op: string, name: string, value: object, expected: string): void {
   if (typeof value !== 'object' || value === null) {
-    throw new TypeError(
-      `${op}: ${name} must be an object ${expected}; got ${value === null ? 'null' : typeof value}`,
-    );
+    throw new TypeError(`${op}: ${name} must be an object ${expected}; got ${typeOf(value)}`);
   }
 }
 

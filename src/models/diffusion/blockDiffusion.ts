@@ -3,7 +3,7 @@ import { uniform } from '../../random';
 import type { BlockMask } from '../../sparse/blockMask';
 import { blockDiffusion as blockDiffusionMask } from '../../sparse/masks';
 import { checkShapes } from '../../tensor/shape';
-import { checkCount, checkWithin, type Rows, rowsOf } from './checks';
+import { checkCount, checkWithin, continued, noisedRows, type Rows, rowsOf } from './checks';
 import { type Prediction, weightedCrossEntropy } from './crossEntropy';
 import { idTensor, type SamplerOptions, turns } from './denoiser';
 import { checkUnmask, evenShares, maskedPlaces, type UnmaskOptions, unmask } from './maskedSample';
@@ -76,16 +76,8 @@ export function blockDiffusionLoss(
     throw new RangeError(`${op}: times has not [B, blocks] = [${B},${blocks}] numbers`);
   const timeAt = (b: number, t: number) => times[b][Math.floor(t / blockLength)];
   const noised =
-    options.noised !== undefined
-      ? rowsOf(op, 'noised', options.noised)
-      : clean.map((row, b) =>
-          row.map((id, t) => (random() < 1 - schedule.alpha(timeAt(b, t)) ? maskToken : id)),
-        );
-  if (noised.length !== B || (noised[0]?.length ?? 0) !== T) {
-    throw new RangeError(
-      `${op}: noised has shape [${noised.length},${noised[0]?.length ?? 0}]; expected [${B},${T}] as ids`,
-    );
-  }
+    noisedRows(op, options.noised, B, T) ??
+    clean.map((row, b) => row.map((id, t) => (random() < 1 - schedule.alpha(timeAt(b, t)) ? maskToken : id)));
   const predictions: Prediction[] = [];
   clean.forEach((row, b) => {
     row.forEach((target, t) => {
@@ -155,11 +147,7 @@ export async function blockDiffusionSample(
     throw new RangeError(`${op}: prompt holds maskToken = ${maskToken}; expected clean tokens`);
   const P = given[0]?.length ?? 0;
   const T = P + length;
-  const rows = given.map((row) => {
-    const whole = new Int32Array(T).fill(maskToken);
-    whole.set(row);
-    return whole;
-  });
+  const rows = continued(given, T, () => maskToken);
   const random = uniform(seed);
   const others = turns(signal);
   let done = 0;

@@ -40,6 +40,32 @@ export function rowsOf(op: string, name: string, given: Rows): Int32Array[] {
   return rows;
 }
 
+/** Given noised rows of `[B, T]`, if any. */
+export function noisedRows(
+  op: string,
+  given: Rows | undefined,
+  B: number,
+  T: number,
+): Int32Array[] | undefined {
+  if (given === undefined) return undefined;
+  const noised = rowsOf(op, 'noised', given);
+  if (noised.length !== B || (noised[0]?.length ?? 0) !== T) {
+    throw new RangeError(
+      `${op}: noised has shape [${noised.length},${noised[0]?.length ?? 0}]; expected [${B},${T}] as ids`,
+    );
+  }
+  return noised;
+}
+
+/** Sequences of T tokens that begin with `prompts` and go on as `next` says. */
+export function continued(prompts: readonly Int32Array[], T: number, next: () => number): Int32Array[] {
+  return prompts.map((prompt) => {
+    const row = Int32Array.from({ length: T }, next);
+    row.set(prompt);
+    return row;
+  });
+}
+
 /** One number for each of B sequences. */
 export function perSequence(
   op: string,

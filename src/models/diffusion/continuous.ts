@@ -1,5 +1,5 @@
 import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
-import { uniform } from '../../random';
+import { normal, uniform } from '../../random';
 import type { Integers } from '../../tensor/integers';
 import { checkShapes } from '../../tensor/shape';
 import { checkCount, perSequence, type Rows, rowsOf } from './checks';
@@ -47,12 +47,8 @@ export const gaussianSchedules = {
   },
 };
 
-/** Normal numbers by Box and Muller. */
 export function normals(n: number, random: () => number): Float32Array {
-  return Float32Array.from(
-    { length: n },
-    () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()),
-  );
+  return Float32Array.from({ length: n }, normal(random));
 }
 
 function checkTokens(op: string, rows: readonly Int32Array[], V: number): void {

@@ -2,7 +2,7 @@ import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { uniform } from '../../random';
 import type { Integers } from '../../tensor/integers';
 import { checkShapes } from '../../tensor/shape';
-import { checkCount, checkWithin, perSequence, type Rows, rowsOf } from './checks';
+import { checkCount, checkWithin, noisedRows, perSequence, type Rows, rowsOf } from './checks';
 import { type Prediction, weightedCrossEntropy } from './crossEntropy';
 import { type Denoiser, idTensor } from './denoiser';
 import { type MaskSchedule, maskSchedules } from './schedules';
@@ -85,14 +85,8 @@ export function maskedDiffusionLoss(
   const prompts = perSequence(op, 'promptLengths', options.promptLengths, B, T);
   const random = uniform(seed);
   const times = drawTimes(op, B, random, options);
-  const given = options.noised === undefined ? undefined : rowsOf(op, 'noised', options.noised);
-  if (given !== undefined && (given.length !== B || (given[0]?.length ?? 0) !== T)) {
-    throw new RangeError(
-      `${op}: noised has shape [${given.length},${given[0]?.length ?? 0}]; expected [${B},${T}] as ids`,
-    );
-  }
   const noised =
-    given ??
+    noisedRows(op, options.noised, B, T) ??
     clean.map((row, b) => {
       const masked = 1 - schedule.alpha(times[b]);
       return row.map((id, t) => (t >= prompts[b] && random() < masked ? maskToken : id));

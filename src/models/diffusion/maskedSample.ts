@@ -1,6 +1,6 @@
 import { uniform } from '../../random';
 import { type SamplingOptions, sampleToken } from '../sampling';
-import { checkCount, checkWithin, type Rows, rowsOf } from './checks';
+import { checkCount, checkWithin, continued, type Rows, rowsOf } from './checks';
 import { logSumExp } from './crossEntropy';
 import { type Denoiser, logitsOf, type SamplerOptions, turns } from './denoiser';
 import { rowFor } from './maskedLoss';
@@ -158,11 +158,7 @@ export async function maskedDiffusionSample(
   const given = rowsOf(op, 'prompt', prompt);
   const P = given[0]?.length ?? 0;
   const T = P + length;
-  const rows = given.map((row) => {
-    const whole = new Int32Array(T).fill(maskToken);
-    whole.set(row);
-    return whole;
-  });
+  const rows = continued(given, T, () => maskToken);
   const random = uniform(seed);
   const others = turns(signal);
 

@@ -1,7 +1,7 @@
 import { customGrad, mul, scalar, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { uniform } from '../../random';
 import { checkShapes } from '../../tensor/shape';
-import { type Rows, rowsOf } from './checks';
+import { noisedRows, type Rows, rowsOf } from './checks';
 import { type Denoiser, idTensor } from './denoiser';
 import { drawIndex } from './draw';
 import { type DiffusionGraph, type NoiseSchedule, noiseSchedules } from './graphs';
@@ -53,14 +53,8 @@ export function scoreEntropyLoss(model: Denoiser, ids: Rows, options: ScoreEntro
   const random = uniform(seed);
   const times = drawTimes(op, B, random, options);
   const sigmas = times.map((t) => noise.sigma(t));
-  const given = options.noised === undefined ? undefined : rowsOf(op, 'noised', options.noised);
-  if (given !== undefined && (given.length !== B || (given[0]?.length ?? 0) !== T)) {
-    throw new RangeError(
-      `${op}: noised has shape [${given.length},${given[0]?.length ?? 0}]; expected [${B},${T}] as ids`,
-    );
-  }
   const noised =
-    given ??
+    noisedRows(op, options.noised, B, T) ??
     clean.map((row, b) =>
       row.map((from) => drawIndex(graph.size, (to) => graph.transition(from, to, sigmas[b]), random)),
     );

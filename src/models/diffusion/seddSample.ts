@@ -1,5 +1,5 @@
 import { uniform } from '../../random';
-import { checkCount, checkWithin, type Rows, rowsOf } from './checks';
+import { checkCount, checkWithin, continued, type Rows, rowsOf } from './checks';
 import { type Denoiser, logitsOf, type SamplerOptions, turns } from './denoiser';
 import { drawIndex } from './draw';
 import { type DiffusionGraph, type NoiseSchedule, noiseSchedules } from './graphs';
@@ -55,11 +55,7 @@ export async function seddSample(
   const N = graph.size;
   const random = uniform(seed);
   const others = turns(signal);
-  const rows = given.map((row) => {
-    const whole = Int32Array.from({ length: P + length }, () => graph.sampleLimit(random));
-    whole.set(row);
-    return whole;
-  });
+  const rows = continued(given, P + length, () => graph.sampleLimit(random));
   if (P + length === 0) return rows;
 
   function move(sigma: number, draw: (from: number, ratios: Float64Array) => number): void {

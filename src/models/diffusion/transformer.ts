@@ -14,7 +14,7 @@ import { scaledDotProductAttention } from '../../attention/scaledDotProductAtten
 import { moeMlp } from '../../moe/moeMlp';
 import { rmsNorm } from '../../nn/rmsNorm';
 import { rope } from '../../nn/rope';
-import { uniform } from '../../random';
+import { normal, uniform } from '../../random';
 import type { BlockMask } from '../../sparse/blockMask';
 import { flexAttention } from '../../sparse/flexAttention';
 import { KvCache } from '../../sparse/kvCache';
@@ -74,10 +74,9 @@ export class DiffusionTransformer {
       );
     }
     [this.layers, this.heads, this.size, this.vocabSize] = [layers, heads, size, vocabSize];
-    const random = uniform(seed);
-    const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+    const next = normal(uniform(seed));
     const matrix = (into: number, out: number, deviation = into ** -0.5) => {
-      const values = Float32Array.from({ length: into * out }, () => deviation * normal());
+      const values = Float32Array.from({ length: into * out }, () => deviation * next());
       return variable(tensor(values, [1, into, out]));
     };
     const parameters: Record<string, Variable> = { embedding: matrix(vocabSize, size, 1) };
