@@ -24,25 +24,25 @@ export function complexScan(
 ): void {
   const blocks = (D + width - 1) / width, row = <usize>D << 2;
   const step = reverse ? 0 - row : row, stepA = shared ? 0 : step;
+  const along: usize = reverse ? -16 : 16;
   memory.fill(zeros, 0, <usize>width << 2);
   for (let item = begin; item < end; item++) {
     const batch = item / blocks, column = item % blocks * width;
-    const n = min(width, D - column), at = <usize>column << 2;
+    const n = min(width, D - column), at = <usize>column << 2, ends = <usize>((n & ~3) - 4) << 2;
     let p = <usize>batch * <usize>T * row + at + (reverse ? <usize>(T - 1) * row : 0);
     let pa = shared ? at : p;
     const edge = <usize>batch * row + at;
     let beforeRe = initialRe ? initialRe + edge : zeros, beforeIm = initialIm ? initialIm + edge : zeros;
     for (let t = T; t > 0; t--) {
-      let i = 0;
-      for (; i + 4 <= n; i += 4) {
-        const q = <usize>i << 2;
+      let q = reverse ? ends : 0;
+      for (let left = n >> 2; left > 0; left--, q += along) {
         const ar = v128.load(aRe + pa + q), ai = v128.load(aIm + pa + q);
         const hr = v128.load(beforeRe + q), hi = v128.load(beforeIm + q);
         v128.store(hRe + p + q, realPart(ar, ai, hr, hi, v128.load(bRe + p + q)));
         v128.store(hIm + p + q, imaginaryPart(ar, ai, hr, hi, v128.load(bIm + p + q)));
       }
-      if (i < n) {
-        const q = <usize>i << 2, m = n - i;
+      if (n & 3) {
+        const i = n & ~3, q = <usize>i << 2, m = n - i;
         const ar = loadLanes(aRe + pa + q, m), ai = loadLanes(aIm + pa + q, m);
         const hr = loadLanes(beforeRe + q, m), hi = loadLanes(beforeIm + q, m);
         storeLanes(hRe + p + q, realPart(ar, ai, hr, hi, loadLanes(bRe + p + q, m)), m);
@@ -71,12 +71,14 @@ export function complexScanBackward(
 ): void {
   const blocks = (D + width - 1) / width, row = <usize>D << 2, workRow = <usize>((width + 3) & ~3) << 2;
   const back = reverse ? row : 0 - row, backA = shared ? 0 : back;
+  const along: usize = reverse ? 16 : -16;
   const zeros = work, carryRe = work + workRow, carryIm = carryRe + workRow;
   const sumsRe = carryIm + workRow, sumsIm = sumsRe + workRow, none = f32x4.splat(0);
   memory.fill(zeros, 0, workRow);
   for (let item = begin; item < end; item++) {
     const batch = item / blocks, column = item % blocks * width;
     const n = min(width, D - column), at = <usize>column << 2, size = <usize>n << 2;
+    const ends = <usize>((n & ~3) - 4) << 2;
     let p = <usize>batch * <usize>T * row + at + (reverse ? 0 : <usize>(T - 1) * row);
     let pa = shared ? at : p;
     const edge = <usize>batch * row + at;
@@ -92,24 +94,26 @@ export function complexScanBackward(
     for (let t = T; t > 0; t--) {
       const beforeRe = t > 1 ? hRe + p + back : initialRe ? initialRe + edge : zeros;
       const beforeIm = t > 1 ? hIm + p + back : initialIm ? initialIm + edge : zeros;
-      let i = 0;
-      if (!shared) {
-        for (; i + 4 <= n; i += 4) {
-          const q = <usize>i << 2;
-          const gr = f32x4.add(v128.load(dhRe + p + q), v128.load(carryRe + q));
-          const gi = f32x4.add(v128.load(dhIm + p + q), v128.load(carryIm + q));
-          const ar = v128.load(aRe + pa + q), ai = f32x4.neg(v128.load(aIm + pa + q));
-          const hr = v128.load(beforeRe + q), hi = f32x4.neg(v128.load(beforeIm + q));
-          v128.store(dbRe + p + q, gr);
-          v128.store(dbIm + p + q, gi);
-          v128.store(carryRe + q, realPart(ar, ai, gr, gi, none));
-          v128.store(carryIm + q, imaginaryPart(ar, ai, gr, gi, none));
+      let q = reverse ? 0 : ends;
+      for (let left = n >> 2; left > 0; left--, q += along) {
+        const gr = f32x4.add(v128.load(dhRe + p + q), v128.load(carryRe + q));
+        const gi = f32x4.add(v128.load(dhIm + p + q), v128.load(carryIm + q));
+        const ar = v128.load(aRe + pa + q), ai = f32x4.neg(v128.load(aIm + pa + q));
+        const hr = v128.load(beforeRe + q), hi = f32x4.neg(v128.load(beforeIm + q));
+        v128.store(dbRe + p + q, gr);
+        v128.store(dbIm + p + q, gi);
+        v128.store(carryRe + q, realPart(ar, ai, gr, gi, none));
+        v128.store(carryIm + q, imaginaryPart(ar, ai, gr, gi, none));
+        if (shared) {
+          v128.store(sumsRe + q, realPart(hr, hi, gr, gi, v128.load(sumsRe + q)));
+          v128.store(sumsIm + q, imaginaryPart(hr, hi, gr, gi, v128.load(sumsIm + q)));
+        } else {
           v128.store(daRe + p + q, realPart(hr, hi, gr, gi, none));
           v128.store(daIm + p + q, imaginaryPart(hr, hi, gr, gi, none));
         }
       }
-      for (; i < n; i += 4) {
-        const q = <usize>i << 2, m = n - i;
+      if (n & 3) {
+        const i = n & ~3, q = <usize>i << 2, m = n - i;
         const gr = f32x4.add(loadLanes(dhRe + p + q, m), v128.load(carryRe + q));
         const gi = f32x4.add(loadLanes(dhIm + p + q, m), v128.load(carryIm + q));
         const ar = loadLanes(aRe + pa + q, m), ai = f32x4.neg(loadLanes(aIm + pa + q, m));
