@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { UsageError } from '../src/cli/arguments';
 import { info } from '../src/index';
-import { writeHtml } from './html';
+import { pageLibraries, writeHtml } from './html';
 import { QUICK, STEADY } from './measure';
 import { nodeEnvironment } from './node';
 import { onnxRuntime } from './onnx/session';
@@ -15,21 +15,22 @@ export interface BenchOptions {
   shape?: string;
   quick?: boolean;
   json?: boolean;
-  /** An earlier report to compare with. */
-  compare?: string;
+  /** A report to compare with. */
+  earlier?: Report;
   /** A file for the report as a page. */
   html?: string;
 }
 
 /** Times the chosen workloads and prints a row each; an op outside its error bounds is not reported. */
-export async function benchCommand({ op, shape, quick, json, compare, html }: BenchOptions): Promise<void> {
+export async function benchCommand({ op, shape, quick, json, earlier, html }: BenchOptions): Promise<void> {
   const chosen = workloads.filter(
     (w) =>
       (op === undefined || w.op === op) &&
       (shape === undefined || w.id.includes(shape)) &&
       (!quick || w.quick),
   );
-  if (chosen.length === 0) throw new Error('bench: no workload of that op and shape');
+  if (chosen.length === 0) throw new UsageError('no workload is of that op and shape');
+  if (html !== undefined) await pageLibraries();
   const threads = info().threads.count;
   const ort = await onnxRuntime(threads);
   const report = emptyReport(
@@ -37,7 +38,6 @@ export async function benchCommand({ op, shape, quick, json, compare, html }: Be
     measurePeak(),
     ort ? { 'onnxruntime-web': ort.env.versions.web! } : {},
   );
-  const before: Report | undefined = compare ? JSON.parse(readFileSync(compare, 'utf8')) : undefined;
   if (!json) {
     const { machine, peak } = report;
     console.log(
@@ -52,9 +52,9 @@ export async function benchCommand({ op, shape, quick, json, compare, html }: Be
     }
     report.rows.push(row);
     if (json) continue;
-    const old = before?.rows.find(({ op, id }) => op === row.op && id === row.id);
+    const old = earlier?.rows.find(({ op, id }) => op === row.op && id === row.id);
     console.log(lineOf(row, threads, old));
   }
   if (json) console.log(JSON.stringify(report, null, 2));
-  if (html) await writeHtml(report, html);
+  if (html !== undefined) await writeHtml(report, html);
 }

@@ -21,17 +21,28 @@ function round(): void {
   }
 }
 
+function stateOf(when: string): string {
+  const { numTensors, numDataBuffers } = memory();
+  const { heapUsed, rss } = process.memoryUsage();
+  const [heap, script, resident] = [info().heapBytes, heapUsed, rss].map((bytes) =>
+    Math.round(bytes / 2 ** 20),
+  );
+  return `${when}: ${numTensors} tensors, ${numDataBuffers} buffers, wasm heap ${heap} MiB, JavaScript ${script} MiB, process ${resident} MiB`;
+}
+
 it(
   'the heap stays as it is after the first rounds of all ops',
   () => {
     for (let i = 0; i < 3; i++) round();
     const sizes = () => [memory().numTensors, memory().numDataBuffers, info().heapBytes];
     const before = sizes();
+    console.log(stateOf('start'));
     const end = performance.now() + 1000 * SECONDS;
     while (performance.now() < end) {
       round();
       expect(sizes()).toEqual(before);
     }
+    console.log(stateOf('end'));
   },
   1000 * SECONDS + 300_000,
 );

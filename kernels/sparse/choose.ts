@@ -18,7 +18,7 @@ const OWN: f32 = 3e38, FIRST: f32 = 2e38, PREVIOUS: f32 = 1e38;
 /**
  * The `count` blocks with the greatest scores for every query, ascending, -1 where there are fewer; ties go to the lower
  * one. `plan` [T][3] says for each query which blocks have scores, [lo, end), and which one is its own and always chosen,
- * or -1; by probability the first and the one before the own are chosen as well. `share` heads have one choice. A work
+ * or -1; by probability the first and the one before the own are chosen as well. The heads of a set have one choice. A work
  * item is (batch, set of heads, 8 queries), which lie in the lanes of a tile.
  *
  * workspace: Q^T [D][8], sums over heads [pitch][8], ranges lo [8] and hi [8], then S [pitch][8], later the scores of the
@@ -26,10 +26,10 @@ const OWN: f32 = 3e38, FIRST: f32 = 2e38, PREVIOUS: f32 = 1e38;
  */
 export function chooseBlocks(
   q: usize, k: usize, weights: usize, plan: usize, chosen: usize,
-  T: i32, C: i32, Hq: i32, Hkv: i32, D: i32, share: i32, count: i32, mode: i32, scale: f32, workspace: usize,
+  T: i32, C: i32, Hq: i32, Hkv: i32, D: i32, sets: i32, count: i32, mode: i32, scale: f32, workspace: usize,
   begin: i32, end: i32,
 ): void {
-  const sets = Hq / share, queryBlocks = (T + QUERIES - 1) / QUERIES, pitch = (C + 4) & ~3;
+  const share = Hq / sets, queryBlocks = (T + QUERIES - 1) / QUERIES, pitch = (C + 4) & ~3;
   const rowD = <usize>D << 2, rowK = <usize>Hkv * rowD;
   const sums = workspace + (rowD << 3);
   const R = sums + (<usize>pitch << 5), S = R + 64;
@@ -38,7 +38,7 @@ export function chooseBlocks(
   for (let item = begin; item < end; item++) {
     const firstQuery = item % queryBlocks * QUERIES, queries = min(QUERIES, T - firstQuery);
     const set = item / queryBlocks % sets, b = item / (queryBlocks * sets);
-    const keys = k + <usize>(b * C * Hkv + set * share / (Hq / Hkv)) * rowD;
+    const keys = k + <usize>(b * C * Hkv + set * share / max(1, Hq / Hkv)) * rowD;
     let first = C, last = 0;
     for (let i = 0; i < QUERIES; i++) {
       const at = plan + <usize>(firstQuery + i) * 12, to = R + (<usize>i << 2);

@@ -5,14 +5,17 @@ import type { Routing } from './moeMlp';
 import { leadingAxes } from './routerLogits';
 import { weightsOfChosen } from './routingWeights';
 
+/** Far more than balancing takes; a call must end. */
+const MOST_ITERATIONS = 10_000;
+
 export interface SinkhornRoutingOptions {
   /** Experts per token; default 1. */
   topK?: number;
   /** Of the weights, which the balancing does not touch; default `'sigmoid'` for one expert, else `'softmax'`. */
   scoring?: 'softmax' | 'sigmoid';
-  /** At most so many rounds of scaling; default 100. */
+  /** At most so many rounds of scaling, 1 to 10000; default 100. */
   iterations?: number;
-  /** Scaling ends when the experts' factors change by less than this in the mean; default 1e-4. */
+  /** Scaling ends when the experts' factors change by at most this in the mean; default 1e-4. 0 takes every round unless they stand still. */
   tolerance?: number;
 }
 
@@ -23,7 +26,7 @@ export interface SinkhornRoutingOptions {
  *
  * @param logits `[..., E]`; all tokens of the batch are balanced together
  * @returns weights `[..., topK]` and indices `[..., topK]` int32
- * @throws TypeError, RangeError for a wrong dtype or shape, or more experts per token than there are
+ * @throws TypeError, RangeError for a wrong dtype or shape, more experts per token than there are, or a wrong `iterations` or `tolerance`
  * @see Clark et al., "Unified Scaling Laws for Routed Language Models", appendix B
  * @example
  * ```ts
@@ -47,6 +50,14 @@ export function sinkhornRouting(logits: Tensor, options: SinkhornRoutingOptions 
   };
   if (!(Number.isInteger(topK) && topK >= 1 && topK <= E)) {
     throw new RangeError(`sinkhornRouting: topK is ${topK}; expected 1 to ${E} (E)`);
+  }
+  if (!(Number.isInteger(iterations) && iterations >= 1 && iterations <= MOST_ITERATIONS)) {
+    throw new RangeError(`sinkhornRouting: iterations is ${iterations}; expected 1 to ${MOST_ITERATIONS}`);
+  }
+  if (!(tolerance >= 0 && tolerance < Infinity)) {
+    throw new RangeError(
+      `sinkhornRouting: tolerance is ${tolerance}; expected a finite number of at least 0`,
+    );
   }
   const values = exactValues(logits, engine().backend as unknown as ReadWrite);
   const ofExpert = expertFactors(values, E, iterations, tolerance);

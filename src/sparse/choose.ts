@@ -43,7 +43,7 @@ export const chooseBlocks = defineSparseOp<'q' | 'k' | 'weights', ChooseAttrs>({
     // biome-ignore format: one argument list per line of the entry point
     launch('chooseBlocks', B * sets * Math.ceil(T / QUERIES),
       input.q, input.k, input.weights, table, output[0],
-      T, C, Hq, Hkv, D, Hq / sets, count, MODES.indexOf(by), scale, workspace(bytes));
+      T, C, Hq, Hkv, D, sets, count, MODES.indexOf(by), scale, workspace(bytes));
   },
   reference: (x, attrs) => [chooseReference(x, attrs)],
 });

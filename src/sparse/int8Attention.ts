@@ -130,6 +130,8 @@ export function int8Attention(
   ]);
   checkMultiple(name, 'Hq', Hq, 'Hkv', Hkv);
   const { valueDim = D, kvLength = Tk, window = Infinity, scale = D ** -0.5 } = options;
+  if (!Number.isInteger(valueDim))
+    throw new RangeError(`${name}: valueDim must be an integer; got ${valueDim}`);
   for (const [of, tensor, channels] of [
     ['k', k.values, D],
     ['v', v.values, valueDim],

@@ -6,15 +6,18 @@ import {
   flexAttention,
   gsa,
   hashRouting,
+  int8Attention,
   memorizingAttention,
   mobaAttention,
   nativeSparseAttention,
   nsaTopK,
+  quantizeInt8,
   routingWeights,
   sageAttention,
   scaledDotProductAttention,
   scoreMods,
   simpleGla,
+  sinkhornRouting,
   titansLinear,
   tttLinear,
 } from '../../src/index';
@@ -45,6 +48,7 @@ const ids = tensor1d([1], 'int32');
 const keys = ones([1, 9, 4]);
 const logits = ones([1, 3]);
 const experts = zeros([1, 3], 'int32');
+const rows = quantizeInt8(x);
 const disposed = tensor1d([1, 1]);
 disposed.dispose();
 
@@ -89,6 +93,22 @@ it.each<[call: () => unknown, message: string]>([
     () => scaledDotProductAttention(x, x, x, { window: {} as never }),
     'scaledDotProductAttention: window is [object Object]; expected sizes of at least 0',
   ],
+  [
+    () => scaledDotProductAttention(x, x, x, { cuSeqlens: null as never }),
+    'scaledDotProductAttention: cuSeqlens must be an int32 tensor or an array of integers; got null',
+  ],
+  [
+    () => int8Attention(x, rows, rows, { valueDim: 1.5 }),
+    'int8Attention: valueDim must be an integer; got 1.5',
+  ],
+  ...[0, -1, 1.5, Number.NaN, 2 ** 31].map((n): [() => unknown, string] => [
+    () => sinkhornRouting(logits, { iterations: n }),
+    `sinkhornRouting: iterations is ${n}; expected 1 to 10000`,
+  ]),
+  ...[-1, Number.NaN, Infinity].map((n): [() => unknown, string] => [
+    () => sinkhornRouting(logits, { tolerance: n }),
+    `sinkhornRouting: tolerance is ${n}; expected a finite number of at least 0`,
+  ]),
   [() => routingWeights(logits, experts, { scoring: disposed as never }), 'routingWeights: scoring is'],
   [
     () => flexAttention(x, x, x, { scoreMod: [scoreMods.alibi([1, 1]), scoreMods.causalDecay(disposed)] }),
@@ -109,6 +129,17 @@ it.each([1, 5, 8])('a convolution with a kernel of no lags is zero (T = %i)', (T
         .dataSync()
         .every((value) => value === 0),
     ).toBe(true);
+  });
+});
+
+it('an indexer without heads chooses the first tokens', () => {
+  tidy(() => {
+    const { output, indices } = deepseekSparseAttention(x, x, x, ones([1, 9, 0, 4]), keys, ones([1, 9, 0]), {
+      topk: 2,
+      returnIndices: true,
+    });
+    expect(Array.from(indices.dataSync())).toEqual([0, -1, ...Array(8).fill([0, 1]).flat()]);
+    expect(output.dataSync().every((value) => value === 1)).toBe(true);
   });
 });
 

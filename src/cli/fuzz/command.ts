@@ -1,10 +1,10 @@
 import { type FuzzFailure, fuzz } from './index';
 
 interface Arguments {
-  seconds?: string;
-  seed?: string;
+  seconds?: number;
+  seed?: number;
   op?: string;
-  call?: string;
+  call?: number;
 }
 
 function printFailure({ op, call, reason, arguments: given, error }: FuzzFailure, seed: number): void {
@@ -13,15 +13,8 @@ function printFailure({ op, call, reason, arguments: given, error }: FuzzFailure
 }
 
 /** Fuzzes for a time and prints what fails; false if anything did. */
-export function fuzzCommand(given: Arguments): boolean {
-  const seed = Number(given.seed ?? 1);
-  const report = fuzz({
-    seed,
-    seconds: Number(given.seconds ?? 60),
-    op: given.op,
-    call: given.call === undefined ? undefined : Number(given.call),
-    onFailure: (failure) => printFailure(failure, seed),
-  });
+export function fuzzCommand({ seconds = 60, seed = 1, op, call }: Arguments): boolean {
+  const report = fuzz({ seed, seconds, op, call, onFailure: (failure) => printFailure(failure, seed) });
   const { calls, accepted, refused, gradients, failures } = report;
   console.log(
     `${calls} calls: ${accepted} accepted, ${refused} refused, ${gradients} gradients, ${failures.length} failures`,
