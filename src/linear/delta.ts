@@ -110,7 +110,7 @@ function segmentsOf(Kp: number, Vp: number, HV: number, attrs: DeltaAttrs) {
   const segments = Math.ceil(chunks / segment);
   const values = Vp * (attrs.form === 'dplr' ? 32 : 16);
   const floats = (1 + segment + segments) * Kp * Vp + segment * segments * values;
-  const fitting = Math.max(1, Math.floor(KEPT_TOGETHER / (4 * floats)));
+  const fitting = Math.max(1, Math.floor(KEPT_TOGETHER / (4 * Math.max(1, floats))));
   return { segment, segments, floats, together: Math.ceil(HV / Math.ceil(HV / fitting)) };
 }
 

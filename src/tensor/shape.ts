@@ -108,8 +108,10 @@ export function checkMultiple(op: string, name: string, count: number, ofName: s
 
 /** @throws RangeError unless `value` is a finite number. */
 export function checkFinite(op: string, name: string, value: number): void {
-  if (!Number.isFinite(value))
-    throw new RangeError(`${op}: ${name} must be a finite number; got ${String(value)}`);
+  if (!Number.isFinite(value)) {
+    const got = typeof value === 'object' ? typeOf(value) : String(value);
+    throw new RangeError(`${op}: ${name} must be a finite number; got ${got}`);
+  }
 }
 
 /** @throws TypeError unless `value` is an object with what `expected` lists: `{ weights, indices }`. */

@@ -1,7 +1,8 @@
-import { memory, ones, tensor1d, tidy, zeros } from '@tensorflow/tfjs-core';
+import { grad, memory, ones, tensor1d, tidy, zeros } from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 import {
   deepseekSparseAttention,
+  deltaRule,
   fftConv,
   flexAttention,
   gsa,
@@ -11,6 +12,7 @@ import {
   mobaAttention,
   nativeSparseAttention,
   nsaTopK,
+  performerFeatures,
   quantizeInt8,
   routingWeights,
   sageAttention,
@@ -109,6 +111,10 @@ it.each<[call: () => unknown, message: string]>([
     () => sinkhornRouting(logits, { tolerance: n }),
     `sinkhornRouting: tolerance is ${n}; expected a finite number of at least 0`,
   ]),
+  [
+    () => performerFeatures(keys, row, { scale: disposed as never }),
+    'performerFeatures: scale must be a finite number; got object',
+  ],
   [() => routingWeights(logits, experts, { scoring: disposed as never }), 'routingWeights: scoring is'],
   [
     () => flexAttention(x, x, x, { scoreMod: [scoreMods.alibi([1, 1]), scoreMods.causalDecay(disposed)] }),
@@ -140,6 +146,13 @@ it('an indexer without heads chooses the first tokens', () => {
     });
     expect(Array.from(indices.dataSync())).toEqual([0, -1, ...Array(8).fill([0, 1]).flat()]);
     expect(output.dataSync().every((value) => value === 1)).toBe(true);
+  });
+});
+
+it('values of no channels have a gradient', () => {
+  tidy(() => {
+    const beta = ones([1, 9, 2]);
+    expect(grad((v) => deltaRule(x, x, v, beta))(zeros([1, 9, 2, 0])).shape).toEqual([1, 9, 2, 0]);
   });
 });
 
