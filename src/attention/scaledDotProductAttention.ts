@@ -103,11 +103,11 @@ export function attentionAttrs(
     if (B !== 1)
       throw new RangeError(`${op}: cuSeqlens needs sequences packed along T with B = 1; got B = ${B}`);
     const given = options.cuSeqlens as { q?: Integers; k?: Integers } | null;
-    const own = given?.q !== undefined && given.k !== undefined;
+    const own = given?.q !== undefined && given.k !== undefined ? given : undefined;
     const packed = options.cuSeqlens as Integers;
     cuSeqlens = {
-      q: bounds(op, own ? 'cuSeqlens.q' : 'cuSeqlens', own ? given.q : packed, Tq, 'Tq'),
-      k: bounds(op, own ? 'cuSeqlens.k' : 'cuSeqlens', own ? given.k : packed, Tk, 'Tk'),
+      q: bounds(op, own ? 'cuSeqlens.q' : 'cuSeqlens', own?.q ?? packed, Tq, 'Tq'),
+      k: bounds(op, own ? 'cuSeqlens.k' : 'cuSeqlens', own?.k ?? packed, Tk, 'Tk'),
     };
     if (cuSeqlens.q.length !== cuSeqlens.k.length) {
       throw new RangeError(
