@@ -1,4 +1,6 @@
-import { defineConfig } from 'tsup';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { defineConfig, type Options } from 'tsup';
 
 const entries = {
   index: 'src/index.ts',
@@ -17,6 +19,20 @@ const seams = Object.fromEntries(
   ].map((file) => [`parts/${file}`, `src/${file}.ts`]),
 );
 
+/** tsup maps what it adds to a CommonJS file to that file, by the path it has on this machine. */
+const relativeMaps: NonNullable<Options['plugins']>[number] = {
+  name: 'relative-maps',
+  async buildEnd({ writtenFiles }) {
+    for (const { name } of writtenFiles.filter((file) => file.name.endsWith('.map'))) {
+      const map: { file?: string; sources: string[] } = JSON.parse(await readFile(name, 'utf8'));
+      const relative = (to: string) => (path.isAbsolute(to) ? path.relative(path.dirname(name), to) : to);
+      if (map.file !== undefined) map.file = relative(map.file);
+      map.sources = map.sources.map(relative);
+      await writeFile(name, JSON.stringify(map));
+    }
+  },
+};
+
 export default defineConfig([
   {
     entry: { ...entries, ...seams },
@@ -26,6 +42,8 @@ export default defineConfig([
     dts: { entry: entries },
     sourcemap: true,
     shims: true,
+    clean: true,
+    plugins: [relativeMaps],
   },
   {
     entry: { cli: 'src/cli/index.ts' },

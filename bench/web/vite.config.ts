@@ -6,7 +6,6 @@ const packages = `${repository}node_modules`;
 
 export default defineConfig({
   root: import.meta.dirname,
-  cacheDir: `${repository}dist/vite`,
   // onnxruntime-web finds its binary beside its own module
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   server: {

@@ -87,7 +87,8 @@ export function runLinearAttention(
   options: LinearAttentionOptions,
 ): Tensor | LinearAttentionResult {
   const { featureMap = 'identity', normalize = false, eps = 1e-10, isCausal = true } = options;
-  const { initialState, initialZ, outputFinalState } = options;
+  const { initialState, initialZ } = options;
+  const outputFinalState = options.outputFinalState === true;
   checkShapes(name, [
     ['q', givenQ, 'B T H D'],
     ['k', givenK, 'B T H D'],

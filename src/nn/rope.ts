@@ -114,6 +114,8 @@ function checkedFrequencies(D: number, options: RopeOptions): readonly number[] 
       `${NAME}: rotaryDim is ${rotaryDim}; expected an even number from 0 to D = ${D} (from x)`,
     );
   }
+  if (theta !== undefined && !(theta > 0 && theta < Infinity))
+    throw new RangeError(`${NAME}: theta is ${theta}; expected a positive number`);
   if (frequencies === undefined) return ropeFrequencies(rotaryDim, { theta }).frequencies;
   if (frequencies.length !== rotaryDim / 2) {
     throw new RangeError(

@@ -8,12 +8,14 @@ import {
   gsa,
   hashRouting,
   int8Attention,
+  linearAttention,
   memorizingAttention,
   mobaAttention,
   nativeSparseAttention,
   nsaTopK,
   performerFeatures,
   quantizeInt8,
+  rope,
   routingWeights,
   sageAttention,
   scaledDotProductAttention,
@@ -115,6 +117,7 @@ it.each<[call: () => unknown, message: string]>([
     () => performerFeatures(keys, row, { scale: disposed as never }),
     'performerFeatures: scale must be a finite number; got object',
   ],
+  [() => rope(x, { theta: -1 }), 'rope: theta is -1; expected a positive number'],
   [() => routingWeights(logits, experts, { scoring: disposed as never }), 'routingWeights: scoring is'],
   [
     () => flexAttention(x, x, x, { scoreMod: [scoreMods.alibi([1, 1]), scoreMods.causalDecay(disposed)] }),
@@ -158,6 +161,9 @@ it('values of no channels have a gradient', () => {
 
 it('only true asks for final states', () => {
   tidy(() => {
+    expect(linearAttention(x, x, x, { normalize: true, outputFinalState: [] as never })).toHaveProperty(
+      'shape',
+    );
     expect(gsa(x, x, x, x, x, { outputFinalState: 'yes' as never })).toHaveProperty('shape', [1, 9, 2, 4]);
   });
 });

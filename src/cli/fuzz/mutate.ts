@@ -31,6 +31,12 @@ const JUNK_NUMBERS = [
   2 ** 32,
   2 ** 53,
 ];
+/** Tensors where an op takes none: disposed ones there would say no more. */
+const misplaced = new WeakSet<object>();
+const junkTensor = (made: Tensor) => {
+  misplaced.add(made);
+  return made;
+};
 const JUNK: readonly (() => unknown)[] = [
   () => undefined,
   () => null,
@@ -43,8 +49,8 @@ const JUNK: readonly (() => unknown)[] = [
   () => [Number.NaN, -1],
   () => Int32Array.of(0, 5, 3),
   () => () => 0,
-  () => scalar(1),
-  () => tensor([1, 2, 3], [3], 'int32'),
+  () => junkTensor(scalar(1)),
+  () => junkTensor(tensor([1, 2, 3], [3], 'int32')),
 ];
 const SIZES = [0, 1, 2, 3, 5, 17, 33];
 /** Tensors with more elements take seconds, and say no more. */
@@ -139,6 +145,7 @@ const MUTATIONS: readonly Mutation[] = [
     reshaped(given, given.shape, pick(['float32', 'int32', 'bool', 'string'] as const, random)),
   ),
   replaceTensor('disposal', (given) => {
+    if (misplaced.has(given)) return given;
     const gone = given.clone();
     gone.dispose();
     return gone;
