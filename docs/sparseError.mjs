@@ -1,12 +1,14 @@
 // Draws docs/sparseError.svg: the error of each training-free method against dense attention by how much it reads, on two
-// synthetic inputs. Run it after a build: npm run build && node docs/sparseError.mjs
+// synthetic inputs and on the layers of two checkpoints. Run it after a build: npm run build && node docs/sparseError.mjs
 
-import { writeFileSync } from 'node:fs';
-import { slice, tensor, tidy } from '@tensorflow/tfjs-core';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { concat, eye, keep, matMul, reshape, slice, tensor, tidy, tile, zeros } from '@tensorflow/tfjs-core';
 import * as linnet from '../dist/index.js';
+import { loadModel } from '../dist/models.js';
 
-const [T, H, D] = [1024, 2, 32];
+const T = 1024;
 const DECODED = 8;
+const KINDS = ['needle', 'heavyTailed', 'llama', 'mistral'];
 const SHARES = [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1];
 
 function uniform(seed) {
@@ -18,7 +20,8 @@ function uniform(seed) {
 }
 
 /** Queries, keys and values: `needle` has a few keys that all queries look for, `heavyTailed` keys of very unequal norm. */
-function inputs(kind) {
+function synthetic(kind) {
+  const [H, D] = [2, 32];
   const random = uniform(kind === 'needle' ? 1 : 2);
   const normal = () => Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
   const draw = () => Float32Array.from({ length: T * H * D }, normal);
@@ -37,6 +40,25 @@ function inputs(kind) {
   return [q, k, v].map((values) => tensor(values, [1, T, H, D]));
 }
 
+/** Queries, keys and values of the first layer of a checkpoint, for random tokens. */
+async function ofCheckpoint(name) {
+  const file = new URL(`../test/models/checkpoints/${name}`, import.meta.url);
+  const { config } = JSON.parse(readFileSync(new URL(`${file}.json`)));
+  const model = await loadModel(config, new URL(`${file}.safetensors`), { unknownTensors: /^__/ });
+  const weight = (part) =>
+    model.parameters.find((parameter) => parameter.name === `model.${part}.weight`).value;
+  const random = uniform(3);
+  const ids = Int32Array.from({ length: T }, () => random() * config.vocab_size);
+  const base = config.rope_parameters.rope_theta;
+  return tidy(() => {
+    const embedded = linnet.gatherTokens(weight('embed_tokens'), tensor(ids, [T], 'int32'));
+    const x = linnet.rmsNorm(embedded, weight('layers.0.input_layernorm'), { eps: config.rms_norm_eps });
+    const heads = (part) =>
+      reshape(matMul(x, weight(`layers.0.self_attn.${part}_proj`)), [1, T, -1, config.head_dim]);
+    return [linnet.rope(heads('q'), { base }), linnet.rope(heads('k'), { base }), heads('v')];
+  });
+}
+
 function error(actual, expected) {
   const [a, e] = [actual.dataSync(), expected.dataSync()];
   let [squares, whole] = [0, 0];
@@ -47,24 +69,35 @@ function error(actual, expected) {
   return Math.sqrt(squares / whole);
 }
 
-const part = (x, from, size) => slice(x, [0, from, 0, 0], [1, size, H, D]);
+const part = (x, from, size) => slice(x, [0, from, 0, 0], [1, size, -1, -1]);
 
-/** Mean error of decoding the last tokens with what `prepare` does to a cache of the prompt; evicted once, before. */
+/**
+ * Mean share read and error of decoding the last tokens with what `prepare` does to a cache of the prompt; evicted once,
+ * before.
+ */
 function decode([q, k, v], prepare) {
   const prompt = T - DECODED;
-  const cache = new linnet.KvCache({ heads: H, headDim: D, capacity: T });
+  const [, , heads, headDim] = k.shape;
+  const cache = new linnet.KvCache({ heads, headDim, capacity: T });
   const exact = linnet.scaledDotProductAttention(q, k, v, { isCausal: true });
   cache.append(part(k, 0, prompt), part(v, 0, prompt));
   const select = prepare(cache, part(q, 0, prompt), part(k, 0, prompt));
-  let sum = 0;
+  let [read, sum] = [0, 0];
   for (let t = prompt; t < T; t++) {
     const [one, key] = [part(q, t, 1), part(k, t, 1)];
     cache.append(key, part(v, t, 1));
     const selection = select?.(one, key);
+    read += selection === undefined ? cache.length / (t + 1) : shareOf(selection, t + 1);
     sum += error(cache.attend(one, { selection }), part(exact, t, 1));
   }
   cache.dispose();
-  return sum / DECODED;
+  return [read / DECODED, sum / DECODED];
+}
+
+function shareOf({ pageSize, pages }, length) {
+  const lists = Array.isArray(pages[0]) ? pages : [pages];
+  const tokens = lists.flat().map((page) => Math.min(pageSize, length - page * pageSize));
+  return tokens.reduce((sum, count) => sum + count, 0) / lists.length / length;
 }
 
 const decoding = {
@@ -81,6 +114,19 @@ const decoding = {
   },
   'PageSelector bound': (n) => paged(n, 'bound'),
   'PageSelector mean': (n) => paged(n, 'mean'),
+  'PageSelector parts': (n) => paged(n, 'bound', 4),
+  FastGen: (n) => (cache, q) => {
+    const { pages } = new linnet.FastGen({
+      recovery: Math.sqrt(n / T),
+      recent: n / T / 2,
+      frequent: n / T / 2,
+    }).select(cache, q);
+    const prompt = cache.length - 1;
+    return () => {
+      const since = Array.from({ length: cache.length - prompt - 1 }, (_, i) => prompt + 1 + i);
+      return { pageSize: 1, pages: pages.map((tokens) => [...tokens, ...since]) };
+    };
+  },
   CascadePruning: (n) => (cache, q) => {
     const policy = new linnet.CascadePruning([n / T]);
     policy.observe(cache, q);
@@ -91,9 +137,9 @@ const decoding = {
   },
 };
 
-function paged(n, by) {
+function paged(n, by, logicalPageSize = 16) {
   return (_cache, _q, k) => {
-    const selector = new linnet.PageSelector({ pages: n / 16, pageSize: 16, by });
+    const selector = new linnet.PageSelector({ pages: n / 16, pageSize: 16, logicalPageSize, by });
     selector.append(k);
     return (q, key) => {
       selector.append(key);
@@ -116,31 +162,48 @@ const prefill = {
     linnet.blockSparseMask(q, k, { blocks: Math.max(1, Math.round((share * T) / BLOCK)), blockSize: BLOCK }),
   antidiagonalMask: (share, q, k) =>
     linnet.antidiagonalMask(q, k, { blocks: Math.max(1, Math.round((share * T) / BLOCK)), blockSize: BLOCK }),
+  seerMask: (share, q, k) =>
+    linnet.seerMask(q, k, meanGate(q, k), {
+      blocks: Math.max(1, Math.round((share * T) / BLOCK)),
+      blockSize: BLOCK,
+    }),
 };
 
+/** A gate that nobody has trained: the product of mean query and mean key. */
+function meanGate(q, k) {
+  const [Hq, D] = q.shape.slice(2);
+  return tidy(() => ({
+    wq: keep(tile(reshape(eye(D), [1, D, D]), [Hq, 1, 1])),
+    wk: keep(tile(reshape(concat([zeros([2 * D, D]), eye(D)]), [1, 3 * D, D]), [k.shape[2], 1, 1])),
+  }));
+}
+
+const ascending = (points) => points.sort((a, b) => a[0] - b[0]);
+
 /** Points (share read, error) by method. */
-function measure(kind) {
-  const x = inputs(kind);
+function measure(x) {
   const [q, k, v] = x;
   const lines = {};
   for (const [name, prepare] of Object.entries(decoding)) {
-    lines[name] = SHARES.map((share) => [share, tidy(() => decode(x, prepare(share * T)))]);
+    lines[name] = ascending(SHARES.map((share) => tidy(() => decode(x, prepare(share * T)))));
   }
   const exact = linnet.scaledDotProductAttention(q, k, v, { isCausal: true });
   const causal = linnet.masks.causal({ Tq: T, blockSize: BLOCK }).visible;
   for (const [name, mask] of Object.entries(prefill)) {
-    lines[name] = SHARES.map((share) => {
-      const blockMask = mask(share, q, k);
-      return [
-        blockMask.visible / causal,
-        tidy(() => error(linnet.flexAttention(q, k, v, { blockMask }), exact)),
-      ];
-    }).sort((a, b) => a[0] - b[0]);
+    lines[name] = ascending(
+      SHARES.map((share) => {
+        const blockMask = mask(share, q, k);
+        return [
+          blockMask.visible / causal,
+          tidy(() => error(linnet.flexAttention(q, k, v, { blockMask }), exact)),
+        ];
+      }),
+    );
   }
   return lines;
 }
 
-const [WIDTH, HEIGHT, LEFT, TOP] = [380, 280, 50, 30];
+const [WIDTH, HEIGHT, LEFT, TOP, ROW] = [380, 280, 50, 30, 340];
 const COLOURS = [
   '#4269d0',
   '#efb118',
@@ -152,11 +215,14 @@ const COLOURS = [
   '#97bbf5',
   '#9c6b4e',
   '#9498a0',
+  '#1f7a8c',
+  '#7f4f24',
+  '#000000',
 ];
 const across = (share) => LEFT + WIDTH * (1 + Math.log2(share) / 6);
 const up = (e) => TOP + (HEIGHT * -Math.log10(Math.max(e, 1e-3))) / 3;
 
-function panel(kind, lines, offset) {
+function panel(kind, lines, x, y) {
   const grid = [0, 1, 2, 3].map(
     (n) =>
       `<path d="M${LEFT} ${up(10 ** -n)}h${WIDTH}" stroke="#ddd"/><text x="${LEFT - 6}" y="${up(10 ** -n) + 4}" text-anchor="end">${10 ** -n}</text>`,
@@ -170,13 +236,18 @@ function panel(kind, lines, offset) {
       ([share, e]) =>
         `${across(Math.min(1, Math.max(share, 1 / 64))).toFixed(1)} ${up(Math.min(e, 1)).toFixed(1)}`,
     );
-    return `<path d="M${at.join('L')}" fill="none" stroke="${COLOURS[i]}" stroke-width="1.5"${i > 5 ? ' stroke-dasharray="5 3"' : ''}/>`;
+    return `<path d="M${at.join('L')}" fill="none" stroke="${COLOURS[i]}" stroke-width="1.5"${i >= Object.keys(decoding).length ? ' stroke-dasharray="5 3"' : ''}/>`;
   });
-  return `<g transform="translate(${offset})"><text x="${LEFT}" y="18" font-weight="bold">${kind}</text>${grid.join('')}${ticks.join('')}${paths.join('')}</g>`;
+  return `<g transform="translate(${x} ${y})"><text x="${LEFT}" y="18" font-weight="bold">${kind}</text>${grid.join('')}${ticks.join('')}${paths.join('')}</g>`;
 }
 
 await linnet.ready();
-const measured = Object.fromEntries(['needle', 'heavyTailed'].map((kind) => [kind, measure(kind)]));
+const measured = {};
+for (const kind of KINDS) {
+  measured[kind] = measure(
+    kind === 'llama' || kind === 'mistral' ? await ofCheckpoint(kind) : synthetic(kind),
+  );
+}
 for (const [kind, lines] of Object.entries(measured)) {
   console.log(kind);
   for (const [name, points] of Object.entries(lines)) {
@@ -188,10 +259,12 @@ for (const [kind, lines] of Object.entries(measured)) {
 const names = Object.keys(measured.needle);
 const legend = names.map(
   (name, i) =>
-    `<text x="${LEFT + (i % 4) * 210}" y="${TOP + HEIGHT + 45 + 18 * Math.floor(i / 4)}" fill="${COLOURS[i]}">${name}</text>`,
+    `<text x="${LEFT + (i % 4) * 210}" y="${ROW + TOP + HEIGHT + 45 + 18 * Math.floor(i / 4)}" fill="${COLOURS[i]}">${name}</text>`,
 );
-const panels = Object.entries(measured).map(([kind, lines], i) => panel(kind, lines, i * (WIDTH + 70)));
+const panels = Object.entries(measured).map(([kind, lines], i) =>
+  panel(kind, lines, (i % 2) * (WIDTH + 70), Math.floor(i / 2) * ROW),
+);
 writeFileSync(
   new URL('sparseError.svg', import.meta.url),
-  `<svg xmlns="http://www.w3.org/2000/svg" width="900" height="400" font-family="sans-serif" font-size="12"><title>Relative error by the share of the keys read</title><rect width="900" height="400" fill="white"/>${panels.join('')}${legend.join('')}</svg>\n`,
+  `<svg xmlns="http://www.w3.org/2000/svg" width="900" height="765" font-family="sans-serif" font-size="12"><title>Relative error by the share of the keys read</title><rect width="900" height="765" fill="white"/>${panels.join('')}${legend.join('')}</svg>\n`,
 );
