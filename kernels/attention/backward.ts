@@ -227,8 +227,8 @@ function probabilities(
   first: i32, n: i32, Hq: i32,
 ): void {
   if (modified) modifyTile(mods, table, P, PITCH, first, n, Hq, mods.softcap > 0 ? F : 0);
-  const partial = first < load<i32>(span, 8) || first + n > load<i32>(span, 12);
-  if (partial) applyRanges(P, PITCH, table, table + 32, first, n);
+  const fullLo = load<i32>(span, 8), fullHi = load<i32>(span, 12), partial = first < fullLo || first + n > fullHi;
+  if (partial) applyRanges(P, PITCH, table, fullLo, fullHi, first, n);
   for (let j = n; j < ((n + 3) & ~3); j++) {
     v128.store(P + <usize>j * PITCH, f32x4.splat(-Infinity));
     v128.store(P + <usize>j * PITCH, f32x4.splat(-Infinity), 16);

@@ -78,7 +78,7 @@ export function attentionForward(
           scaleTile(S, n, LOG2E);
         }
         const partial = start < fullLo || start + n > fullHi;
-        if (partial) applyRanges(S, 32, table, table + 32, start, n);
+        if (partial) applyRanges(S, 32, table, fullLo, fullHi, start, n);
         softmaxTile(tile, S, n, D, pitchV);
         if (irregular && (partial || modified)) accumulateVisible(tile, S, n, values, pitch, D, pitchV);
         else accumulateTile(tile, S, n, values, pitch, D, pitchV);

@@ -50,11 +50,22 @@ export function packRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i3
   return v128.any_true(f32x4.ne(probe, probe));
 }
 
-/** Sets -Infinity where a lane's key range [lo, hi) does not hold the key; lo and hi are [8] int32. */
-export function applyRanges(scores: usize, pitch: usize, lo: usize, hi: usize, first: i32, keys: i32): void {
-  const lo0 = v128.load(lo), lo1 = v128.load(lo, 16), hi0 = v128.load(hi), hi1 = v128.load(hi, 16);
+/**
+ * Sets -Infinity where a lane's key range [lo, hi) does not hold the key; `ranges` are lo [8] and hi [8], int32. Keys in
+ * [fullLo, fullHi), which every lane sees, are passed over.
+ */
+export function applyRanges(
+  scores: usize, pitch: usize, ranges: usize, fullLo: i32, fullHi: i32, first: i32, keys: i32,
+): void {
+  const before = min(keys, fullLo - first), after = max(0, fullHi - first);
+  hideOutside(scores, pitch, ranges, first, 0, before);
+  hideOutside(scores, pitch, ranges, first, max(before, after), keys);
+}
+
+function hideOutside(scores: usize, pitch: usize, ranges: usize, first: i32, begin: i32, end: i32): void {
+  const lo0 = v128.load(ranges), lo1 = v128.load(ranges, 16), hi0 = v128.load(ranges, 32), hi1 = v128.load(ranges, 48);
   const hidden = f32x4.splat(-Infinity);
-  for (let j = 0; j < keys; j++) {
+  for (let j = begin; j < end; j++) {
     const key = i32x4.splat(first + j), p = scores + <usize>j * pitch;
     const in0 = v128.and(i32x4.ge_s(key, lo0), i32x4.lt_s(key, hi0));
     const in1 = v128.and(i32x4.ge_s(key, lo1), i32x4.lt_s(key, hi1));
