@@ -11,28 +11,67 @@ export type Expectation<Notation extends string = string> =
   | readonly [name: string, tensor: Tensor, notation: Notation, dtype?: DataType]
   | readonly [name: `${string}?`, tensor: Tensor | undefined, notation: Notation, dtype?: DataType];
 
-interface Binding {
-  size: number;
-  from: string;
+/** What an axis may be: a size or the name of one, or one of several. */
+type Axis = readonly (number | string)[];
+
+/** Notations seen lately, parsed: the checks of a call on one token must not take longer than its kernel. */
+const parsed = new Map<string, readonly Axis[]>();
+const MOST_PARSED = 1000;
+
+function axesOf(notation: string): readonly Axis[] {
+  let axes = parsed.get(notation);
+  if (axes === undefined) {
+    const tokens = notation === '' ? [] : notation.split(' ');
+    axes = tokens.map((token) => token.split('|').map((one) => (/^\d+$/.test(one) ? Number(one) : one)));
+    if (parsed.size === MOST_PARSED) parsed.clear();
+    parsed.set(notation, axes);
+  }
+  return axes;
+}
+
+/** Whether an axis may have a size; binds the first name that has none yet. */
+function fits(axis: Axis, size: number, sizes: Record<string, number>): boolean {
+  for (const one of axis) {
+    const known = typeof one === 'number' ? one : sizes[one];
+    if (known === size) return true;
+    if (known === undefined) {
+      sizes[one] = size;
+      return true;
+    }
+  }
+  return false;
 }
 
 function brackets(shape: readonly (number | string)[], separator = ','): string {
   return `[${shape.join(separator)}]`;
 }
 
-function sizeOf(token: string, bound: ReadonlyMap<string, Binding>): number | string {
-  return token
-    .split('|')
-    .map((one) => (/^\d+$/.test(one) ? one : (bound.get(one)?.size ?? one)))
-    .join('|');
-}
+const axesText = (axes: readonly Axis[]) =>
+  brackets(
+    axes.map((axis) => axis.join('|')),
+    ', ',
+  );
 
-function origins(tokens: readonly string[], bound: ReadonlyMap<string, Binding>, self: string): string {
-  const seen = tokens
-    .flatMap((token) => token.split('|'))
-    .filter((token) => bound.has(token) && bound.get(token)!.from !== self)
-    .map((token) => `${token} from ${bound.get(token)!.from}`);
-  return seen.length > 0 ? ` (${[...new Set(seen)].join(', ')})` : '';
+/** Why the tensor at `index` does not fit: what was expected, and where the sizes of its dimensions came from. */
+function misfit(
+  op: string,
+  expectations: readonly Expectation[],
+  index: number,
+  sizes: Record<string, number>,
+): string {
+  const nameAt = (i: number) => expectations[i][0].replace('?', '');
+  const axes = axesOf(expectations[index][2]);
+  const shape = expectations[index][1]!.shape;
+  const wanted = `${op}: ${nameAt(index)} has shape ${brackets(shape)}; expected ${axesText(axes)}`;
+  if (shape.length !== axes.length) return wanted;
+  const expected = axes.map((axis) => axis.map((one) => sizes[one] ?? one).join('|'));
+  const before = expectations.slice(0, index);
+  const origins = axes.flat().flatMap((one) => {
+    const from = before.findIndex(([, tensor, notation]) => tensor && axesOf(notation).flat().includes(one));
+    return typeof one === 'string' && from >= 0 ? [`${one} from ${nameAt(from)}`] : [];
+  });
+  const found = origins.length > 0 ? ` (${[...new Set(origins)].join(', ')})` : '';
+  return `${wanted} = ${brackets(expected)}${found}`;
 }
 
 export const typeOf = (value: unknown) => (value === null ? 'null' : typeof value);
@@ -43,12 +82,11 @@ export function checkTensor(
   name: string,
   tensor: Tensor | undefined,
   dtype: DataType = 'float32',
-  expected = '',
+  notation?: string,
 ): asserts tensor is Tensor {
   if (tensor?.dataId === undefined || tensor.shape === undefined) {
-    throw new TypeError(
-      `${op}: ${name} must be a tensor ${expected}; got ${typeOf(tensor)}`.replace(' ;', ';'),
-    );
+    const shape = notation === undefined ? '' : ` ${axesText(axesOf(notation))}`;
+    throw new TypeError(`${op}: ${name} must be a tensor${shape}; got ${typeOf(tensor)}`);
   }
   if (tensor.isDisposed) throw new Error(`${op}: ${name} is disposed`);
   if (tensor.dtype !== dtype) throw new TypeError(`${op}: ${name} must be ${dtype}; got ${tensor.dtype}`);
@@ -68,35 +106,19 @@ export function checkShapes<const N extends string>(
   op: string,
   expectations: readonly Expectation<N>[],
 ): Record<Dims<N>, number> {
-  const bound = new Map<string, Binding>();
-  for (const [given, tensor, notation, dtype = 'float32'] of expectations) {
-    const name = given.replace('?', '');
-    if (tensor === undefined && name !== given) continue;
-    const tokens = notation === '' ? [] : notation.split(' ');
-    checkTensor(op, name, tensor, dtype, brackets(tokens, ', '));
-    const fits =
-      tensor.shape.length === tokens.length &&
-      tokens.every((token, axis) => {
-        const size = tensor.shape[axis];
-        return token.split('|').some((one) => {
-          if (/^\d+$/.test(one)) return Number(one) === size;
-          const known = bound.get(one);
-          if (known !== undefined) return known.size === size;
-          bound.set(one, { size, from: name });
-          return true;
-        });
-      });
-    if (!fits) {
-      const expected = tokens.map((token) => sizeOf(token, bound));
-      throw new RangeError(
-        `${op}: ${name} has shape ${brackets(tensor.shape)}; expected ${brackets(tokens, ', ')}` +
-          (tensor.shape.length === tokens.length
-            ? ` = ${brackets(expected)}${origins(tokens, bound, name)}`
-            : ''),
-      );
-    }
+  const sizes: Record<string, number> = {};
+  for (let i = 0; i < expectations.length; i++) {
+    const [name, tensor, notation, dtype = 'float32'] = expectations[i];
+    const optional = name.endsWith('?');
+    if (tensor === undefined && optional) continue;
+    checkTensor(op, optional ? name.slice(0, -1) : name, tensor, dtype, notation);
+    const axes = axesOf(notation);
+    const { shape } = tensor;
+    let fitting = shape.length === axes.length;
+    for (let axis = 0; fitting && axis < axes.length; axis++) fitting = fits(axes[axis], shape[axis], sizes);
+    if (!fitting) throw new RangeError(misfit(op, expectations, i, sizes));
   }
-  return Object.fromEntries([...bound].map(([name, { size }]) => [name, size])) as Record<Dims<N>, number>;
+  return sizes as Record<Dims<N>, number>;
 }
 
 /** @throws RangeError unless `count` is a multiple of `of`: grouped heads. */

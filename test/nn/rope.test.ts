@@ -201,7 +201,7 @@ describe('errors', () => {
       { attentionScaling: Infinity },
       'rope: attentionScaling must be a finite number; got Infinity',
     ],
-    ['theta', { theta: -1 }, 'ropeFrequencies: theta is -1; expected a positive number'],
+    ['theta', { theta: -1 }, 'rope: theta is -1; expected a positive number'],
   ])('%s', (_, options, message) => {
     expect(() => rope(x, options)).toThrow(message);
   });
