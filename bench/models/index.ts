@@ -1,6 +1,7 @@
 import { tensor, tidy } from '@tensorflow/tfjs-core';
 import { info } from '../../src/index';
 import type { Cache, Model } from '../../src/models';
+import { valuesOf } from '../../src/models/values';
 import { uniform } from '../../src/random';
 import { type Contender, measure, QUICK, STEADY, type Timing } from '../measure';
 import { onnxRuntime, openSession } from '../onnx/session';
@@ -45,7 +46,7 @@ const prefill = (model: Model, ids: Int32Array): Contender => ({
   name: 'linnet',
   run: () => {
     const cache = model.createCache({ capacity: PROMPT });
-    tidy(() => model.forward(row(ids), { cache, last: true }).dataSync());
+    valuesOf(() => model.forward(row(ids), { cache, last: true }));
     cache.dispose();
   },
 });
@@ -57,7 +58,7 @@ function decode(model: Model, count: number, name = 'linnet'): Contender {
   return {
     name,
     run: () => {
-      tidy(() => model.forward(id, { cache, last: true }).dataSync());
+      valuesOf(() => model.forward(id, { cache, last: true }));
     },
     close: () => {
       cache.dispose();

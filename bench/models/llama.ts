@@ -1,5 +1,7 @@
+import { transpose } from '@tensorflow/tfjs-core';
 import type { Model } from '../../src/models';
 import type { AttentionSpec } from '../../src/models/mixers/attention';
+import { valuesOf } from '../../src/models/values';
 import { Graph } from '../onnx/graph';
 import type { Feed, OnnxModel } from '../onnx/session';
 
@@ -26,7 +28,12 @@ export function llamaOnnx(
     const value = values.get(name)!;
     return graph.constant(name, value.dataSync() as Float32Array, value.shape);
   };
-  const matMul = (x: string, name: string) => graph.node('MatMul', [x, weight(`${name}.weight`)]);
+  const matMul = (x: string, name: string, outputs?: readonly string[]) => {
+    const value = values.get(`${name}.weight`)!;
+    const turned = valuesOf(() => transpose(value));
+    const constant = graph.constant(`${name}.weight`, turned, [...value.shape].reverse());
+    return graph.node('MatMul', [x, constant], { outputs });
+  };
   const norm = (x: string, name: string) =>
     graph.node('SimplifiedLayerNormalization', [x, weight(`${name}.weight`)], {
       attributes: { axis: -1, epsilon: { float: 1e-6 }, stash_type: 1 },
@@ -73,7 +80,7 @@ export function llamaOnnx(
   graph.integers('to', [T]);
   graph.integers('axis', [1]);
   const last = graph.node('Slice', [x, 'from', 'to', 'axis']);
-  graph.node('MatMul', [norm(last, 'model.norm'), weight('lm_head.weight')], { outputs: ['logits'] });
+  matMul(norm(last, 'model.norm'), 'lm_head', ['logits']);
   graph.output('logits');
   const present = spec.layers.flatMap((_, i) => [`present.${i}.key`, `present.${i}.value`]);
   return { graph, feeds, fetches: ['logits', ...present] };

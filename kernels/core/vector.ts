@@ -1,7 +1,8 @@
 import { fma } from './exp';
-import { dot, sumLanes } from './reduce';
+import { sumLanes } from './reduce';
 
-// Products of a weight with one row, where only a token or two need it: the weight is read once, in order.
+// Products of a weight with one row, where only a token or two need it. They wait for the weight to come from memory, so it
+// is read in the order it lies there: one stream comes at twice the rate of four side by side.
 
 /** out[n] (+)= sum over k < K of W(n, k) * x[k], W(n, k) = w[n * rowW + k * stepW], where one of the strides is 4. */
 export function vectorProduct(
@@ -12,70 +13,47 @@ export function vectorProduct(
 }
 
 function rowsByVector(w: usize, rowW: usize, K: i32, N: i32, x: usize, out: usize, accumulate: bool): void {
-  let n = 0;
-  for (; n + 4 <= N; n += 4) {
-    const w0 = w + <usize>n * rowW, w1 = w0 + rowW, w2 = w1 + rowW, w3 = w2 + rowW;
+  for (let n = N; n > 0; n--) {
     let s0 = f32x4.splat(0), s1 = f32x4.splat(0), s2 = f32x4.splat(0), s3 = f32x4.splat(0);
-    let t0 = f32x4.splat(0), t1 = f32x4.splat(0), t2 = f32x4.splat(0), t3 = f32x4.splat(0);
-    let p: usize = 0;
-    let k = K;
-    for (; k >= 8; k -= 8) {
-      const a = v128.load(x + p), b = v128.load(x + p, 16);
-      s0 = fma(a, v128.load(w0 + p), s0); t0 = fma(b, v128.load(w0 + p, 16), t0);
-      s1 = fma(a, v128.load(w1 + p), s1); t1 = fma(b, v128.load(w1 + p, 16), t1);
-      s2 = fma(a, v128.load(w2 + p), s2); t2 = fma(b, v128.load(w2 + p, 16), t2);
-      s3 = fma(a, v128.load(w3 + p), s3); t3 = fma(b, v128.load(w3 + p, 16), t3);
-      p += 32;
+    let a = x, b = w, k = K;
+    for (; k >= 16; k -= 16) {
+      s0 = fma(v128.load(a), v128.load(b), s0);
+      s1 = fma(v128.load(a, 16), v128.load(b, 16), s1);
+      s2 = fma(v128.load(a, 32), v128.load(b, 32), s2);
+      s3 = fma(v128.load(a, 48), v128.load(b, 48), s3);
+      a += 64; b += 64;
     }
-    let y0 = sumLanes(f32x4.add(s0, t0)), y1 = sumLanes(f32x4.add(s1, t1));
-    let y2 = sumLanes(f32x4.add(s2, t2)), y3 = sumLanes(f32x4.add(s3, t3));
+    for (; k >= 4; k -= 4) {
+      s0 = fma(v128.load(a), v128.load(b), s0);
+      a += 16; b += 16;
+    }
+    let y = sumLanes(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
     for (; k > 0; k--) {
-      const a = load<f32>(x + p);
-      y0 += a * load<f32>(w0 + p); y1 += a * load<f32>(w1 + p);
-      y2 += a * load<f32>(w2 + p); y3 += a * load<f32>(w3 + p);
-      p += 4;
+      y += load<f32>(a) * load<f32>(b);
+      a += 4; b += 4;
     }
-    const o = out + (<usize>n << 2);
-    if (accumulate) {
-      y0 += load<f32>(o); y1 += load<f32>(o, 4); y2 += load<f32>(o, 8); y3 += load<f32>(o, 12);
-    }
-    store<f32>(o, y0); store<f32>(o, y1, 4); store<f32>(o, y2, 8); store<f32>(o, y3, 12);
-  }
-  for (; n < N; n++) {
-    const o = out + (<usize>n << 2);
-    const y = dot(w + <usize>n * rowW, x, K);
-    store<f32>(o, accumulate ? load<f32>(o) + y : y);
+    store<f32>(out, accumulate ? load<f32>(out) + y : y);
+    out += 4; w += rowW;
   }
 }
 
-/** Four steps of k at a time over the whole row of outputs, which stays in the nearest cache. */
+/** The outputs stay in the nearest cache while the rows of the weight pass. */
 function columnsByVector(w: usize, stepW: usize, K: i32, N: i32, x: usize, out: usize, accumulate: bool): void {
   if (!accumulate) memory.fill(out, 0, <usize>N << 2);
-  let k = 0;
-  for (; k + 4 <= K; k += 4) {
-    const px = x + (<usize>k << 2);
-    const x0 = v128.load32_splat(px), x1 = v128.load32_splat(px, 4);
-    const x2 = v128.load32_splat(px, 8), x3 = v128.load32_splat(px, 12);
-    const w0 = w + <usize>k * stepW, w1 = w0 + stepW, w2 = w1 + stepW, w3 = w2 + stepW;
-    let n = 0;
-    for (; n + 4 <= N; n += 4) {
-      const p = <usize>n << 2;
-      let y = fma(x0, v128.load(w0 + p), v128.load(out + p));
-      y = fma(x1, v128.load(w1 + p), y);
-      y = fma(x2, v128.load(w2 + p), y);
-      v128.store(out + p, fma(x3, v128.load(w3 + p), y));
+  for (let k = K; k > 0; k--) {
+    const a = v128.load32_splat(x);
+    let b = w, o = out, n = N;
+    for (; n >= 16; n -= 16) {
+      v128.store(o, fma(a, v128.load(b), v128.load(o)));
+      v128.store(o, fma(a, v128.load(b, 16), v128.load(o, 16)), 16);
+      v128.store(o, fma(a, v128.load(b, 32), v128.load(o, 32)), 32);
+      v128.store(o, fma(a, v128.load(b, 48), v128.load(o, 48)), 48);
+      b += 64; o += 64;
     }
-    for (; n < N; n++) {
-      const p = <usize>n << 2;
-      store<f32>(out + p, load<f32>(out + p) + load<f32>(px) * load<f32>(w0 + p) + load<f32>(px, 4) * load<f32>(w1 + p) +
-        load<f32>(px, 8) * load<f32>(w2 + p) + load<f32>(px, 12) * load<f32>(w3 + p));
+    for (; n > 0; n--) {
+      store<f32>(o, load<f32>(o) + load<f32>(x) * load<f32>(b));
+      b += 4; o += 4;
     }
-  }
-  for (; k < K; k++) {
-    const a = load<f32>(x + (<usize>k << 2)), row = w + <usize>k * stepW;
-    for (let n = 0; n < N; n++) {
-      const p = <usize>n << 2;
-      store<f32>(out + p, load<f32>(out + p) + a * load<f32>(row + p));
-    }
+    x += 4; w += stepW;
   }
 }

@@ -45,6 +45,24 @@ export function groupedMatMul(
   }
 }
 
+/**
+ * out[i] = x[i] W + bias for all `rows` of x [rows, K], outputs [part * columns, (part + 1) * columns) of N for the parts
+ * [begin, end): a row or two that every thread can work on. bias [N] or 0.
+ */
+export function rowProducts(
+  x: usize, w: usize, rowW: usize, stepW: usize, bias: usize, out: usize, rows: i32, K: i32, N: i32, columns: i32,
+  begin: i32, end: i32,
+): void {
+  for (let part = begin; part < end; part++) {
+    const first = part * columns, count = min(columns, N - first), at = <usize>first << 2;
+    for (let i = 0; i < rows; i++) {
+      const to = out + (<usize>i * <usize>N << 2) + at;
+      if (bias) memory.copy(to, bias + at, <usize>count << 2);
+      vectorProduct(w + <usize>first * rowW, rowW, stepW, K, count, x + (<usize>i * <usize>K << 2), to, bias != 0);
+    }
+  }
+}
+
 /** out[e] = sum over slots of expert e of scale[slot] * a[index[slot]] for experts [begin, end); scale may be 0 (ones). */
 export function groupedSum(
   a: usize, index: usize, scale: usize, out: usize, offsets: usize, M: i32, begin: i32, end: i32,

@@ -1,4 +1,4 @@
-export { groupedMatMul, groupedSum } from './groupedMatMul';
+export { groupedMatMul, groupedSum, rowProducts } from './groupedMatMul';
 export { groupedOuter } from '../core/groupedOuter';
 export { moeActivationBackward, moeCombine, moeMlp, moeSlotWeights } from './moeMlp';
 export { routingWeights, routingWeightsBackward, topkRouting } from './topkRouting';

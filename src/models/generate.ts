@@ -1,8 +1,9 @@
-import { tensor, tidy } from '@tensorflow/tfjs-core';
+import { tensor } from '@tensorflow/tfjs-core';
 import { uniform } from '../random';
 import type { Cache } from './cache';
 import type { Model } from './model';
 import { type SamplingOptions, sampleToken } from './sampling';
+import { valuesOf } from './values';
 
 export interface GenerateOptions extends SamplingOptions {
   /** Default 256. */
@@ -48,9 +49,7 @@ async function* tokensOf(
     signal?.throwIfAborted();
   };
   const scores = (ids: readonly number[]) =>
-    tidy(() =>
-      model.forward(tensor([ids as number[]], undefined, 'int32'), { cache, last: true }).dataSync(),
-    );
+    valuesOf(() => model.forward(tensor([ids as number[]], undefined, 'int32'), { cache, last: true }));
   try {
     await others();
     let logits: ArrayLike<number> = [];

@@ -1,4 +1,4 @@
-import { concat, keep, type Tensor, tensor, tidy, transpose } from '@tensorflow/tfjs-core';
+import { concat, keep, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import type { LinearWeights } from '../nn/layers/linear';
 import type { Stored } from './decode';
 import type { Checkpoint } from './safetensors';
@@ -46,11 +46,12 @@ export class Parameter {
   }
 }
 
-/** A linear layer whose weight is stored `[out, in]` and held `[in, out]`, which tfjs multiplies ten times faster. */
-class LinearParameter implements LinearWeights {
+/** A linear layer with its weight as it is stored, `[out, in]`. */
+export class LinearParameter implements LinearWeights {
+  readonly transposed = true;
   constructor(
-    readonly weightParameter: Parameter,
-    readonly biasParameter: Parameter | undefined,
+    private readonly weightParameter: Parameter,
+    private readonly biasParameter?: Parameter,
   ) {}
   get weight(): Tensor {
     return this.weightParameter.value;
@@ -127,12 +128,8 @@ export class Weights {
     const sources = (ending: string, ...more: number[]) =>
       layers.map(([name, out]) => ({ name: `${name}.${ending}`, shape: [out, ...more] }));
     const joined = (parts: Tensor[]) => (parts.length === 1 ? parts[0].clone() : concat(parts, 0));
-    const weight = {
-      sources: sources('weight', into),
-      prepare: (w: Tensor[]) => transpose(joined(w), [1, 0]),
-    };
     return new LinearParameter(
-      this.made(`${key} transposed`, [weight]),
+      this.made(`${key} weight`, [{ sources: sources('weight', into), prepare: joined }]),
       bias ? this.made(`${key} bias`, [{ sources: sources('bias'), prepare: joined }]) : undefined,
     );
   }

@@ -16,6 +16,9 @@ export interface GroupedMatMulAttrs {
   width: number;
   transposed: boolean;
 }
+/** Rows for which each reads the weight anew, as in the kernel, and columns of them that one thread computes. */
+const FEW = 2;
+const PART = 1024;
 type Input = 'x' | 'weights' | 'bias';
 
 /** Strides in bytes of W(n, k), from input k to output n. */
@@ -36,14 +39,31 @@ export const groupedMatMulOp = defineMoeOp<Input, GroupedMatMulAttrs>({
   kernel: (call) => {
     const { input, output, attrs, shape, workspace, launch } = call;
     const [K, N] = [shape.x!.at(-1)!, attrs.width];
-    const blocks = blocksOfSizes(attrs.groupSizes);
+    const { groupSizes, transposed } = attrs;
+    if (groupSizes.length === 1 && groupSizes[0] <= FEW) {
+      launch(
+        'rowProducts',
+        Math.ceil(N / PART),
+        input.x,
+        input.weights,
+        ...strides(K, N, transposed),
+        input.bias,
+        output[0],
+        groupSizes[0],
+        K,
+        N,
+        PART,
+      );
+      return;
+    }
+    const blocks = blocksOfSizes(groupSizes);
     launch(
       'groupedMatMul',
       blocks.length / 3,
       input.x,
       0,
       input.weights,
-      ...strides(K, N, attrs.transposed),
+      ...strides(K, N, transposed),
       input.bias,
       output[0],
       upload(call, blocks),

@@ -3,6 +3,7 @@ import { uniform } from '../../random';
 import type { BlockMask } from '../../sparse/blockMask';
 import { blockDiffusion as blockDiffusionMask } from '../../sparse/masks';
 import { checkShapes } from '../../tensor/shape';
+import { valuesOf } from '../values';
 import { checkCount, checkWithin, continued, noisedRows, type Rows, rowsOf } from './checks';
 import { type Prediction, weightedCrossEntropy } from './crossEntropy';
 import { idTensor, type SamplerOptions, turns } from './denoiser';
@@ -164,10 +165,10 @@ export async function blockDiffusionSample(
       const share = { count: shares[step], probability: step === steps - 1 ? 1 : gained };
       if (!rows.some((row) => row.subarray(begin, end).includes(maskToken))) break;
       let V = 0;
-      const logits = tidy(() => {
+      const logits = valuesOf(() => {
         const output = model.predict(block());
         ({ V } = checkShapes(op, [['logits', output, `${rows.length} ${n} V`]]));
-        return output.dataSync();
+        return output;
       });
       const region = { begin, end, rowOf: (b: number, at: number) => b * n + at - begin };
       maskedPlaces(rows, maskToken, logits, V, region).forEach((places, b) => {

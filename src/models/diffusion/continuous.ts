@@ -2,9 +2,9 @@ import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { normal, uniform } from '../../random';
 import type { Integers } from '../../tensor/integers';
 import { checkShapes } from '../../tensor/shape';
+import { valuesOf } from '../values';
 import { checkCount, perSequence, type Rows, rowsOf } from './checks';
 import { weightedCrossEntropy } from './crossEntropy';
-
 import { type SamplerOptions, turns } from './denoiser';
 import { affine, lookup, project, reshaped, softmaxed, sum, weightedSquares } from './differentiable';
 import { drawTimes, type TimeOptions } from './maskedLoss';
@@ -268,10 +268,10 @@ export async function diffusionLmSample(
     await others();
     const [now, before] = [schedule[chosen[i]], i === 0 ? 1 : schedule[chosen[i - 1]]];
     const beta = 1 - now / before;
-    const predicted = tidy(() => {
+    const predicted = valuesOf(() => {
       const output = denoiser(tensor(x, [B, T, C]), tensor(new Array(B).fill(chosen[i]), [B], 'float32'));
       checkShapes(op, [['predicted', output, `${B} ${T} ${C}`]]);
-      return output.dataSync() as Float32Array;
+      return output;
     });
     const start = clamp ? embedded(nearest(predicted, table, sizes), table, sizes) : predicted;
     const [ofStart, ofNow] = [

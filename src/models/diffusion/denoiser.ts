@@ -1,5 +1,6 @@
-import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, tensor } from '@tensorflow/tfjs-core';
 import { checkShapes } from '../../tensor/shape';
+import { valuesOf } from '../values';
 
 /**
  * A model of diffusion over tokens: scores `[B, T, V]` of every token at every place, given int32 `[B, T]`. `time` `[B]` is
@@ -46,10 +47,10 @@ export function idTensor(rows: readonly Int32Array[]): Tensor {
 export function logitsOf(op: string, denoiser: Denoiser, rows: readonly Int32Array[], time: number) {
   const [B, T] = [rows.length, rows[0]?.length ?? 0];
   let V = 0;
-  const logits = tidy(() => {
+  const logits = valuesOf(() => {
     const output = denoiser(idTensor(rows), tensor(new Array(B).fill(time), [B], 'float32'));
     ({ V } = checkShapes(op, [['logits', output, `${B} ${T} V`]]));
-    return output.dataSync();
+    return output;
   });
   return { logits, V };
 }

@@ -1,9 +1,9 @@
-import { concat, mul, reshape, sigmoid, slice, type Tensor, transpose } from '@tensorflow/tfjs-core';
+import { concat, mul, reshape, sigmoid, slice, type Tensor } from '@tensorflow/tfjs-core';
 import { activations } from '../../nn/layers/activation';
 import { type LinearWeights, linear } from '../../nn/layers/linear';
 import { splitChannels, toHeads } from '../../nn/layers/shape';
 import { gatedDeltaRule, kdaGate } from '../../ops';
-import type { Weights } from '../parameters';
+import { LinearParameter, type Weights } from '../parameters';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';
 import { type GatedNormSpec, gatedNorm } from './output';
@@ -43,15 +43,11 @@ function regrouped(
           begin += count;
           return reshape(slice(byHead, [0, begin - count, 0], [heads, count, size]), [heads * count, size]);
         });
-        return transpose(concat(separate, 0), [1, 0]);
+        return concat(separate, 0);
       },
     },
   ]);
-  return {
-    get weight() {
-      return parameter.value;
-    },
-  };
+  return new LinearParameter(parameter);
 }
 
 /** Gated DeltaNet: convolved queries, keys and values, and a state that decays and is corrected. */
