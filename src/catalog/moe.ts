@@ -171,6 +171,16 @@ export const moe: CatalogEntry[] = [
           ops.groupedMatMul(x, weights, [2, 6, 4], { transposeWeights: true, bias }),
       },
       {
+        id: 'S2-E1-D21-F19-bias',
+        inputs: { x: { shape: [2, 21] }, weights: { shape: [1, 21, 19] }, bias: { shape: [1, 19] } },
+        call: (ops, { x, weights, bias }) => ops.groupedMatMul(x, weights, [2], { bias }),
+      },
+      {
+        id: 'S1-E1-D23-F6-transposed',
+        inputs: { x: { shape: [1, 23] }, weights: { shape: [1, 6, 23] } },
+        call: (ops, { x, weights }) => ops.groupedMatMul(x, weights, [1], { transposeWeights: true }),
+      },
+      {
         id: 'S4-E1-D3-F1',
         inputs: { x: { shape: [4, 3] }, weights: { shape: [1, 3, 1] } },
         call: (ops, { x, weights }) => ops.groupedMatMul(x, weights, [4]),

@@ -38,5 +38,7 @@ export function routerLogits(hidden: Tensor, weight: Tensor, bias?: Tensor): Ten
 
 /** Names for all axes but the last, of any number of them. */
 export function leadingAxes(tensor: Tensor): string {
-  return Array.from({ length: Math.max(1, tensor?.shape?.length ?? 1) - 1 }, (_, i) => `N${i}`).join(' ');
+  let axes = '';
+  for (let i = 0; i < (tensor?.shape?.length ?? 0) - 1; i++) axes += i === 0 ? 'N0' : ` N${i}`;
+  return axes;
 }
