@@ -11,6 +11,7 @@ import {
 } from './modules';
 import { isDeno, isNode, nodeModule } from './node';
 import { registerSharedBackend } from './nodeBackend';
+import { startWasmBackend, threadedFailure } from './startBackend';
 import { ThreadPool } from './threads';
 
 const TFJS = '4.22';
@@ -97,7 +98,8 @@ async function startThreads(count: number): Promise<void> {
  * Makes the tfjs wasm backend current and instantiates the kernels on its heap. Call it once before the first op.
  *
  * Threads need a heap that they can share. In Node linnet starts tfjs's threaded build for that, if asked for threads. In
- * a browser the page must be cross-origin isolated; otherwise, and in Deno, one thread is used and `info()` says why.
+ * a browser the page must be cross-origin isolated; otherwise, in Deno, and where tfjs's threaded build does not start
+ * since its code was minified, one thread is used and `info()` says why.
  *
  * @throws Error when @tensorflow/tfjs-core or @tensorflow/tfjs-backend-wasm is missing or of another version than
  *   4.22, when the backend cannot start or its memory cannot be found, when `simd: 'relaxed'` is not supported, or when
@@ -114,7 +116,7 @@ export async function ready(options: ReadyOptions = {}): Promise<void> {
     await loadWasmBackend();
     if (isNode && !isDeno() && count > 1) await prepareSharedHeap();
   }
-  if (!(await setBackend(name))) {
+  if (!(await (name === 'wasm' ? startWasmBackend() : setBackend(name)))) {
     const known = engine().registryFactory;
     throw new Error(
       `ready: the tfjs backend '${name}' did not start; registered are ${Object.keys(known).join(', ')}`,
@@ -142,8 +144,8 @@ export async function ready(options: ReadyOptions = {}): Promise<void> {
           : 'asked for'
         : isDeno()
           ? "tfjs's threaded build does not start in Deno"
-          : 'the page is not cross-origin isolated, so threads cannot share memory';
-  if (count > 1 && !shared && options.threads !== undefined) {
+          : (threadedFailure() ?? 'the page is not cross-origin isolated, so threads cannot share memory');
+  if (count > 1 && !shared && (options.threads !== undefined || threadedFailure() !== undefined)) {
     console.warn(`linnet: ${threadsReason}; computing on one thread`);
   }
 }
@@ -159,10 +161,10 @@ export async function setThreads(count: number | 'auto'): Promise<void> {
   checkThreads('setThreads', threads);
   const wasm = wasmBackend();
   if (threads > 1 && (wasm === null || !isShared(memoryOf(wasm)))) {
-    throw new Error(
-      'setThreads: the heap is not shared between threads; in Node call ready({ threads }) with more than one first, ' +
-        'in a browser serve the page cross-origin isolated',
-    );
+    const remedy =
+      threadedFailure() ??
+      'in Node call ready({ threads }) with more than one first, in a browser serve the page cross-origin isolated';
+    throw new Error(`setThreads: the heap is not shared between threads; ${remedy}`);
   }
   await startThreads(threads);
   threadsReason = count === 'auto' ? 'one per core' : 'asked for';

@@ -93,13 +93,19 @@ async function bundleWithWebpack(app: string, minimize: boolean): Promise<string
 }
 
 /** Loads a folder as a page and expects attention to be right. */
-async function expectRight(served: string, isolated: boolean) {
+async function expectRight(
+  served: string,
+  isolated: boolean,
+  { threads, reason }: { threads: number; reason: string } = isolated
+    ? { threads: os.availableParallelism(), reason: 'one per core' }
+    : { threads: 1, reason: 'the page is not cross-origin isolated, so threads cannot share memory' },
+) {
   const result = await runPage<{ error: number }>((name) => {
     const file = path.join(served, path.normalize(name));
     return existsSync(file) ? readFileSync(file) : undefined;
   }, isolated);
-  const threads = isolated ? os.availableParallelism() : 1;
-  expect(result).toEqual({ error: expect.any(Number), size: 300 * 4 * 32, backend: 'wasm', threads });
+  const size = 300 * 4 * 32;
+  expect(result).toEqual({ error: expect.any(Number), size, backend: 'wasm', threads, reason });
   expect(result.error).toBeGreaterThan(0);
   expect(result.error).toBeLessThan(1e-5);
 }
@@ -108,7 +114,6 @@ describe.each([
   ['vite', bundleWithVite],
   ['webpack', bundleWithWebpack],
 ] as const)('%s', (name, bundle) => {
-  // minifiers break the workers of tfjs's threaded build, which an isolated page starts
   it.each([
     ['minified', false],
     ['isolated, not minified', true],
@@ -118,6 +123,24 @@ describe.each([
       'main.js': blockFor(name) + RESULT,
     });
     await expectRight(await bundle(app, !isolated), isolated);
+  });
+
+  it('an app, isolated and minified, runs on one thread and says why', async () => {
+    const app = writeApp(`${name}-both`, { 'index.html': START, 'main.js': blockFor(name) + RESULT });
+    const reason = expect.stringMatching(
+      /^tfjs's threaded build did not start: .*is not defined \(minifiers/,
+    );
+    await expectRight(await bundle(app, true), true, { threads: 1, reason });
+  });
+
+  it('a web worker, isolated and minified, runs on one thread and says why', async () => {
+    const app = writeApp(`${name}-worker-both`, {
+      'index.html': START,
+      'main.js': `${blockFor('worker')}worker.onmessage = ({ data }) => { globalThis.result = data; };\n`,
+      'worker.js': blockFor(name) + POST,
+    });
+    const reason = expect.stringMatching(/^tfjs's threaded build did not start: /);
+    await expectRight(await bundle(app, true), true, { threads: 1, reason });
   });
 
   it.each([
