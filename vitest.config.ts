@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** `npm test` runs the default suite, `npm run test:slow` the exhaustive one, `npm run test:browser` that of Chromium. */
+/** `npm test` runs the default suite, that of Chromium included; `npm run test:slow` the exhaustive one. */
 const kind = process.env.SUITE ?? 'test';
 
 /** Tests that set linnet up in a way of their own have a folder and a setup file. */
@@ -27,13 +27,20 @@ export default defineConfig({
         test: {
           name: 'ops',
           include: [`test/**/*.${kind}.ts`],
-          exclude: ['test/threads/**', 'test/relaxed/**', 'test/package/**'],
+          exclude: ['test/threads/**', 'test/relaxed/**', 'test/package/**', 'test/browser/**'],
           setupFiles: ['test/setup.ts'],
         },
       },
       {
         extends: true,
         test: { name: 'package', include: [`test/package/**/*.${kind}.ts`], testTimeout: 300_000 },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'browser',
+          include: ['test', 'browser'].includes(kind) ? ['test/browser/**/*.browser.ts'] : [],
+        },
       },
       own('threads'),
       own('relaxed'),

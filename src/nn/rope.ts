@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { KernelCall, Op } from '../op/define';
 import { type Integers, integers, isTensor } from '../tensor/integers';
-import { checkFinite, checkShapes } from '../tensor/shape';
+import { checkFinite, checkShapes, typeOf } from '../tensor/shape';
 import { defineNnOp } from './family';
 import { ropeReference } from './rope.reference';
 import { ropeFrequencies } from './ropeFrequencies';
@@ -108,6 +108,8 @@ function checkedPositions(B: number, T: number, { positions, offset = 0 }: RopeO
 
 function checkedFrequencies(D: number, options: RopeOptions): readonly number[] {
   const { theta, frequencies } = options;
+  if (frequencies !== undefined && !(Array.isArray(frequencies) || ArrayBuffer.isView(frequencies)))
+    throw new TypeError(`${NAME}: frequencies must be an array of numbers; got ${typeOf(frequencies)}`);
   const { rotaryDim = frequencies === undefined ? D : 2 * frequencies.length } = options;
   if (!Number.isInteger(rotaryDim) || rotaryDim % 2 !== 0 || rotaryDim < 0 || rotaryDim > D) {
     throw new RangeError(

@@ -84,7 +84,7 @@ export function checkTensor(
   dtype: DataType = 'float32',
   notation?: string,
 ): asserts tensor is Tensor {
-  if (tensor?.dataId === undefined || tensor.shape === undefined) {
+  if (tensor?.dataId === undefined || typeof tensor.dataSync !== 'function') {
     const shape = notation === undefined ? '' : ` ${axesText(axesOf(notation))}`;
     throw new TypeError(`${op}: ${name} must be a tensor${shape}; got ${typeOf(tensor)}`);
   }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { build } from 'esbuild';
 import { expect, it } from 'vitest';
 import { catalog } from '../../src/catalog';
-import { runPage } from './chromium';
+import { runPage, withoutBrowser } from './chromium';
 import type { PageResult } from './page';
 
 const wasm = path.dirname(createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm'));
@@ -15,7 +15,7 @@ async function bundle(): Promise<string> {
   return outputFiles[0].text;
 }
 
-it.each([
+it.skipIf(withoutBrowser).each([
   ['on one thread', false, { count: 1, reason: expect.stringContaining('not cross-origin isolated') }],
   ['isolated, on all cores', true, { count: expect.any(Number), reason: 'one per core' }],
 ])(

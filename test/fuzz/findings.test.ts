@@ -117,6 +117,10 @@ it.each<[call: () => unknown, message: string]>([
     () => performerFeatures(keys, row, { scale: disposed as never }),
     'performerFeatures: scale must be a finite number; got object',
   ],
+  [
+    () => linearAttention(x, x, { ...x } as never),
+    'linearAttention: v must be a tensor [B, T, HV, V]; got object',
+  ],
   [() => rope(x, { theta: -1 }), 'rope: theta is -1; expected a positive number'],
   [() => routingWeights(logits, experts, { scoring: disposed as never }), 'routingWeights: scoring is'],
   [

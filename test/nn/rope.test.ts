@@ -186,6 +186,7 @@ describe('errors', () => {
       { rotaryDim: 4, frequencies: [1] },
       'rope: frequencies has 1 values; expected rotaryDim / 2 = 2',
     ],
+    ['no list', { frequencies: null as never }, 'rope: frequencies must be an array of numbers; got null'],
     ['a frequency', { frequencies: [Number.NaN] }, 'rope: frequencies must be a finite number; got NaN'],
     ['positions', { positions: [1, 2] }, 'rope: positions has 2 values; expected T = 3'],
     ['fractions', { positions: [1, 2, 2.5] }, 'rope: positions must hold integers; got [1,2,2.5]'],

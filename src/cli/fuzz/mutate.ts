@@ -129,6 +129,7 @@ const replaceTensor =
     if (tensors.length === 0) return undefined;
     const { path, value } = pick(tensors, random);
     const replaced = replace(value as Tensor, random);
+    if (misplaced.has(value as Tensor)) misplaced.add(replaced);
     return {
       args: withValue(args, path, replaced),
       valid: dtype === 'float32',
