@@ -1,7 +1,7 @@
 import { customGrad, dispose, grads, keep, ones, scalar, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import type { Tensors } from '../src/catalog/types';
 import * as linnet from '../src/ops';
-import { state } from '../src/runtime/modules';
+import { simdLevel, state } from '../src/runtime/modules';
 import type { Contender } from './measure';
 import { onnxRuntime, openSession } from './onnx/session';
 import { WITH_GRADIENT } from './report';
@@ -21,21 +21,26 @@ function synchronous(name: string, run: () => Tensor | readonly Tensor[]): Conte
   return { name, run: () => dispose(tidy(() => listOf(run()))) };
 }
 
-/** The same call without the other threads. */
-function onOneThread(contender: Contender & { run(): void }): Contender {
+/** The same call in another state of the runtime. */
+function during(name: string, change: Partial<typeof state>, { run }: { run(): void }): Contender {
   return {
-    name: 'one thread',
+    name,
     run() {
-      const { pool } = state;
-      state.pool = undefined;
+      const before = { ...state };
+      Object.assign(state, change);
       try {
-        contender.run();
+        run();
       } finally {
-        state.pool = pool;
+        Object.assign(state, before);
       }
     },
   };
 }
+
+const onOneThread = (own: { run(): void }) => during('one thread', { pool: undefined }, own);
+/** With the binaries for engines that have no relaxed SIMD. */
+const withPlainSimd = (own: { run(): void }) =>
+  during('plain SIMD', { level: 'simd', instances: new WeakMap() }, own);
 
 /** Forward and backward, from gradients of ones. */
 function withGradients({ call, differentiable = [] }: Workload, tensors: Tensors): Contender {
@@ -64,7 +69,10 @@ async function onnx(workload: Workload, tensors: Tensors, threads: number): Prom
   );
 }
 
-/** linnet first, then linnet on one of several threads, its own gradient and every rival of the workload that is installed. */
+/**
+ * linnet first, then linnet on one of several threads, or without the relaxed SIMD that it has, its own gradient and every
+ * rival of the workload that is installed.
+ */
 export async function contendersOf(
   workload: Workload,
   tensors: Tensors,
@@ -73,7 +81,7 @@ export async function contendersOf(
   const own = synchronous('linnet', () => workload.call(linnet, tensors));
   return [
     own,
-    ...(threads > 1 ? [onOneThread(own)] : []),
+    ...(threads > 1 ? [onOneThread(own)] : simdLevel() === 'relaxed' ? [withPlainSimd(own)] : []),
     ...(workload.differentiable === undefined ? [] : [withGradients(workload, tensors)]),
     ...Object.entries(workload.rivals ?? {}).map(([name, rival]) => synchronous(name, () => rival(tensors))),
     ...(await onnx(workload, tensors, threads)),
