@@ -1,6 +1,7 @@
 import { forgettingAttention } from './attention/forgettingAttention';
 import { multiHeadLatentAttention } from './attention/multiHeadLatentAttention';
 import { scaledDotProductAttention } from './attention/scaledDotProductAttention';
+import { calls } from './calls';
 import { additive } from './linear/additive';
 import { beyond } from './linear/beyond';
 import { channels } from './linear/channels';
@@ -38,4 +39,5 @@ export const workloads: readonly Workload[] = [
   ...routing,
   ...experts,
   ...nn,
+  ...calls,
 ];
