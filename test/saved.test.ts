@@ -1,6 +1,6 @@
 import { dispose, grads, memory, profile, randomNormal, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
-import { linearScan } from '../src/ops';
+import { deltaRule, linearScan } from '../src/ops';
 
 const SHAPE = [1, 7, 5];
 
@@ -32,4 +32,31 @@ it('it stays when a tensor is disposed before the backward pass', () => {
   expect(gradient(true)).toEqual(gradient(false));
   expect(memory().numTensors).toBe(count);
   dispose([a, b]);
+});
+
+it('what a kernel writes for its gradient alone is written where one is recorded, and gone afterwards', async () => {
+  const inputs = [
+    [1, 40, 1, 8],
+    [1, 40, 1, 8],
+    [1, 40, 1, 8],
+    [1, 40, 1],
+  ].map((shape) => randomNormal(shape));
+  const before = memory();
+  const call = (q: Tensor, k: Tensor, v: Tensor, beta: Tensor) => deltaRule(q, k, v, beta);
+  const outputsOf = async (run: () => Tensor | Tensor[]) => {
+    const { kernels } = await profile(() => {
+      dispose(run());
+      return inputs[0];
+    });
+    return kernels.find(({ name }) => name === 'linnet.deltaRule')!.outputShapes;
+  };
+  const [q, k, v, beta] = inputs;
+  expect(await outputsOf(() => call(q, k, v, beta))).toEqual([[1, 40, 1, 8]]);
+  const kept = [
+    [3, 1, 16, 8],
+    [3, 1, 8, 8],
+  ];
+  expect(await outputsOf(() => grads(call)(inputs))).toEqual([[1, 40, 1, 8], ...kept]);
+  expect(memory()).toEqual(before);
+  dispose(inputs);
 });

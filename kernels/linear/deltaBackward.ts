@@ -6,9 +6,10 @@ import {
   Chunk, earlier, exclusive, following, HALF, inclusive, later, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW,
   SCALAR_GATE, slot, stateTile, TOKENS_PANEL, VECTOR_GATE,
 } from './deltaChunk';
-import { correctPanel, fillCall, writePanel } from './deltaForward';
+import { fillCall, writePanel } from './deltaForward';
 import {
-  Call, COMBA, DPLR, layOut, loadChunk, loadPanels, loadState, loadValues, queryOf, storeRow, storeState,
+  Call, checkpointOf, COMBA, copyCorrections, correctionsOf, DPLR, fillKept, layOut, loadChunk, loadPanels, loadState,
+  loadValues, queryOf, storeRow, storeState,
 } from './deltaLoad';
 
 // With Z the gradient of the right-hand side of (I - A) E = U + X S + D V and dS' that of the state after the chunk,
@@ -16,8 +17,8 @@ import {
 //   (I - A)^T Z = M^T dO + B dS',   dX = Z S^T, dQ = dO S^T, dB = E dS'^T, dK = V dS'^T,
 //   dA = Z E^T, dD = Z V^T, dM = dO E^T, dN = dO V^T,   dS = diag(w) dS' + X^T Z + Q^T dO.
 //
-// E (and V) of every chunk is kept from the pass over the sequence that leaves the state before the first chunk of every segment;
-// a segment's states are computed again from there.
+// E of every chunk and the states before every few of them are kept on the way forward; the states between those are computed
+// again.
 
 @unmanaged
 class Gradients {
@@ -46,29 +47,26 @@ class Gradients {
   /** z | do and e | v [4, V, 8 tokens] */
   readsT: usize;
   valuesT: usize;
-  /** of a head: dS' [K, V], the states before the chunks of a segment, before the first chunk of each, and E | V of all chunks */
+  /** of a head: dS' [K, V], followed by the states that are computed again */
   state: usize;
-  states: usize;
-  checkpoints: usize;
-  kept: usize;
 }
 
 /**
- * Gradients of all inputs for (sequence, key head) items [begin, end); those of absent inputs have pointer 0. Value heads of a
- * sequence take turns at a chunk, `together` at a time, so that memory is read in order. States are kept for `segment`
- * chunks at a time and computed again from those before each of the `segments`.
+ * Gradients of all inputs for (sequence, key head) items [begin, end); those of absent inputs have pointer 0. Value heads of
+ * a sequence take turns at a chunk, `together` at a time, so that memory is read in order.
  */
 export function deltaBackward(
-  q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, dO: usize, dhT: usize,
+  q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, dO: usize, dhT: usize,
   dq: usize, dk: usize, dv: usize, dg: usize, dbeta: usize, da: usize, db: usize, dh0: usize,
   offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
-  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, segment: i32, segments: i32, together: i32,
-  begin: i32, end: i32,
+  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, together: i32,
+  corrections: usize, checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
 ): void {
   const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
   const d = changetype<Gradients>(scratch + 512);
   fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
-  const buffers = layOutGradients(d, c, layOut(c, call, 4, scratch + 768));
+  fillKept(call, corrections, checkpoints, places, apart);
+  const states = layOutGradients(d, c, layOut(c, call, 4, scratch + 768));
   d.q = dq;
   d.k = dk;
   d.v = dv;
@@ -77,71 +75,40 @@ export function deltaBackward(
   d.a = da;
   d.b = db;
   d.dO = dO;
-  const size = <usize>(K * V) << 2, bytes = <usize>(c.K * c.V) << 2, group = HV / H;
-  const buffer = <usize>(1 + segment + segments) * bytes + <usize>(segment * segments) * <usize>(c.V >> 3) * c.valuePanel;
+  const size = <usize>(K * V) << 2, bytes = <usize>(c.K * c.V) << 2, own = <usize>apart * bytes, group = HV / H;
   for (let from = begin * group, to = from; from < end * group; from = to) {
     const sequence = from / HV;
     to = min(min(end * group, (sequence + 1) * HV), from + together);
     const first = load<i32>(offsets + (<usize>sequence << 2)) * steps;
     const last = load<i32>(offsets + (<usize>sequence << 2), 4) * steps;
-    const chunks = (last - first + 15) >> 4, passed = max(0, chunks - 1) / segment * segment;
     for (let item = from; item < to; item++) {
-      takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
-      loadState(c, call, h0 ? h0 + <usize>item * size : 0, d.checkpoints);
-      loadState(c, call, dhT ? dhT + <usize>item * size : 0, d.state);
+      loadState(c, call, dhT ? dhT + <usize>item * size : 0, states + <usize>(item - from) * own);
     }
-    c.readers = 1;
-    for (let i = 0; i < passed; i++) {
-      for (let item = from; item < to; item++) {
-        takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
-        const next = d.checkpoints + <usize>(i / segment + 1) * bytes;
-        c.state = i % segment ? next : next - bytes;
-        loadStep(c, call, d, item % HV, first, last, i);
-        correct(c, call, item % HV, first, last, i);
-        write(c, next);
-      }
-    }
-    for (let start = passed; start >= 0; start -= segment) {
-      const stop = min(chunks, start + segment);
-      c.readers = 1;
-      for (let i = start; i < stop; i++) {
+    for (let stop = (last - first + 15) >> 4, start = stop; stop > 0; stop = start) {
+      start = (stop - 1) / apart * apart;
+      c.reading = false;
+      for (let i = start; i + 1 < stop; i++) {
         for (let item = from; item < to; item++) {
-          takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
-          c.state = d.states + <usize>(i - start) * bytes;
-          if (i == start) memory.copy(c.state, d.checkpoints + <usize>(start / segment) * bytes, bytes);
-          if (start < passed && i + 1 == stop) continue;
-          loadStep(c, call, d, item % HV, first, last, i);
-          if (start == passed) correct(c, call, item % HV, first, last, i);
-          if (i + 1 < stop) write(c, c.state + bytes);
+          d.state = states + <usize>(item - from) * own;
+          loadStep(c, call, d, sequence, item % HV, first + (i << 4), 16, i);
+          write(c, d.state + <usize>(i + 1 - start) * bytes);
         }
       }
-      c.readers = 2;
+      c.reading = true;
       for (let i = stop - 1; i >= start; i--) {
         const at = first + (i << 4), rows = min(16, last - at);
         for (let item = from; item < to; item++) {
-          takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
-          c.state = d.states + <usize>(i - start) * bytes;
-          loadStep(c, call, d, item % HV, first, last, i);
+          d.state = states + <usize>(item - from) * own;
+          loadStep(c, call, d, sequence, item % HV, at, rows, i);
           chunkBackward(c, call, d, item % HV, at, rows);
           storeGradients(c, call, d, item % HV, at, rows, item % group > 0);
         }
       }
     }
     for (let item = from; item < to && dh0 != 0; item++) {
-      takeBuffer(d, c, buffers + <usize>(item - from) * buffer, segment, segments);
-      storeState(c, call, d.state, dh0 + <usize>item * size);
+      storeState(c, call, states + <usize>(item - from) * own, dh0 + <usize>item * size);
     }
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function takeBuffer(d: Gradients, c: Chunk, buffer: usize, segment: i32, segments: i32): void {
-  const bytes = <usize>(c.K * c.V) << 2;
-  d.state = buffer;
-  d.states = d.state + bytes;
-  d.checkpoints = d.states + <usize>segment * bytes;
-  d.kept = d.checkpoints + <usize>segments * bytes;
 }
 
 /** Carves the rest of a chunk's pieces out of `scratch`; returns what follows them. */
@@ -161,18 +128,18 @@ function layOutGradients(d: Gradients, c: Chunk, scratch: usize): usize {
   return d.valuesT + columns;
 }
 
-/** Chunk i but for its values, and where its E is kept. */
-function loadStep(c: Chunk, call: Call, d: Gradients, head: i32, first: i32, last: i32, i: i32): void {
-  const at = first + (i << 4);
-  c.values = d.kept + <usize>i * <usize>(c.V >> 3) * c.valuePanel;
-  loadChunk(c, call, head, at, min(16, last - at));
+/** Chunk i with its E, and the state before it, as it was kept or has been computed again since. */
+function loadStep(c: Chunk, call: Call, d: Gradients, sequence: i32, head: i32, at: i32, rows: i32, i: i32): void {
+  const since = <usize>(i % call.apart), kept = correctionsOf(c, call, sequence, i, head);
+  c.state = checkpointOf(c, call, sequence, i, head);
+  if (since) c.state = d.state + since * (<usize>(c.K * c.V) << 2);
+  if (c.writes == 1) c.values = kept;
+  else {
+    loadValues(c, call, head, at, rows);
+    copyCorrections(c, kept, TOKENS_PANEL, c.values, c.valuePanel);
+  }
+  loadChunk(c, call, head, at, rows);
   prepareChunk(c);
-}
-
-function correct(c: Chunk, call: Call, head: i32, first: i32, last: i32, i: i32): void {
-  const at = first + (i << 4), panels = c.V >> 3;
-  loadValues(c, call, head, at, min(16, last - at));
-  for (let panel = 0; panel < panels; panel++) correctPanel(c, panel);
 }
 
 function write(c: Chunk, next: usize): void {

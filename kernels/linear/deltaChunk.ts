@@ -32,8 +32,8 @@ export class Chunk {
   V: i32;
   /** 1 when only b is written, 2 when k is as well. */
   writes: i32;
-  /** 1 when only the reads of x are wanted, 2 when those of q are as well. */
-  readers: i32;
+  /** Whether the reads of x and q are wanted, not the writes alone. */
+  reading: bool;
   /** Log decays: none, one per token or one per token and channel. */
   gate: i32;
   /** x | q and b | k [K, 32] as loaded; w [K, 16], or [16] with `decayPitch` 0 when all channels share it */
@@ -77,16 +77,17 @@ export function slot(c: Chunk, block: i32): usize {
 export const SCALAR_GATE: i32 = 1;
 export const VECTOR_GATE: i32 = 2;
 
-/** Decayed reads, writes and scores of the loaded chunk. */
+/** Decayed writes of the loaded chunk and, where they are wanted, its decayed reads and scores. */
 export function prepareChunk(c: Chunk): void {
-  if (c.gate == VECTOR_GATE) prepareChannels(c);
-  else prepareShared(c);
+  if (c.gate != VECTOR_GATE) prepareShared(c);
+  else if (c.reading) prepareChannels(c);
+  else decayToEnd(c);
 }
 
 /** All channels share their decays, so the scores are plain products times what lies between their tokens. */
 function prepareShared(c: Chunk): void {
   tokenProducts(c);
-  for (let read: usize = 0; read < <usize>c.readers; read++) {
+  for (let read: usize = 0; read < 2 && c.reading; read++) {
     for (let block: usize = 0; block < 4; block++) {
       const tokens = c.reads + read * HALF + (block << 4), rows = c.scores + (block * 4 + read * 16) * ROW;
       for (let write: usize = 0; write < <usize>c.writes; write++) {
@@ -111,7 +112,7 @@ function prepareShared(c: Chunk): void {
     for (let lane: usize = 0; lane < HALF; lane += 16) {
       const at = k * ROW + lane, upTo = v128.load(c.products + lane), before = v128.load(c.products + lane, 64);
       v128.store(c.full + at, f32x4.mul(before, v128.load(c.reads + at)));
-      if (c.readers == 2) v128.store(c.full + at, f32x4.mul(upTo, v128.load(c.reads + at, 64)), 64);
+      v128.store(c.full + at, f32x4.mul(upTo, v128.load(c.reads + at, 64)), 64);
       v128.store(c.decayed + at, f32x4.mul(v128.load(c.products + lane, 128), v128.load(c.keys + at)));
     }
   }
@@ -151,6 +152,24 @@ function prepareChannels(c: Chunk): void {
     for (let write = 0; write < c.writes; write++) diagonalScores(c, block, write);
   }
   decayWrites(c, 3);
+}
+
+/** The writes decayed to the chunk's end. */
+function decayToEnd(c: Chunk): void {
+  const to = slot(c, 4);
+  for (let k: usize = 0; k < <usize>c.K; k++) {
+    const row = k * ROW;
+    let end = f32x4.splat(1);
+    for (let lane: usize = HALF; lane > 0;) {
+      lane -= 16;
+      const w = v128.load(c.decay + k * HALF + lane), after = f32x4.mul(end, following(w));
+      v128.store(to + row + lane, f32x4.mul(after, v128.load(c.keys + row + lane)));
+      if (c.writes == 2) v128.store(to + row + lane, f32x4.mul(after, v128.load(c.keys + row + lane, 64)), 64);
+      const first = f32x4.mul(w, after);
+      end = v128.shuffle<i32>(first, first, 0, 0, 0, 0);
+    }
+    store<f32>(c.total + (k << 2), f32x4.extract_lane(end, 0));
+  }
 }
 
 /** [1, w0, w0 w1, w0 w1 w2, ...] of one block are these products of its four lanes. */
@@ -201,11 +220,9 @@ function decayBlock(c: Chunk, block: i32): void {
     const x = f32x4.mul(v128.load(c.reads + row), before);
     v128.store(c.local + row, x);
     v128.store(c.full + row, f32x4.mul(x, start));
-    if (c.readers == 2) {
-      const q = f32x4.mul(v128.load(c.reads + row, 64), upTo);
-      v128.store(c.local + row, q, 64);
-      v128.store(c.full + row, f32x4.mul(q, start), 64);
-    }
+    const q = f32x4.mul(v128.load(c.reads + row, 64), upTo);
+    v128.store(c.local + row, q, 64);
+    v128.store(c.full + row, f32x4.mul(q, start), 64);
     v128.store(to + row, f32x4.mul(v128.load(c.keys + row), after));
     if (c.writes == 2) v128.store(to + row, f32x4.mul(v128.load(c.keys + row, 64), after), 64);
     const product = f32x4.extract_lane(upTo, 3);
@@ -234,7 +251,7 @@ function decayWrites(c: Chunk, block: i32): void {
 function crossScores(c: Chunk, block: i32): void {
   const lane = <usize>block << 4, columns = <usize>block << 4;
   const writes = slot(c, block);
-  for (let read: usize = 0; read < <usize>c.readers; read++) {
+  for (let read: usize = 0; read < 2; read++) {
     const rows = c.scores + (<usize>block * 4 + read * 16) * ROW;
     for (let write: usize = 0; write < <usize>c.writes; write++) {
       for (let column: usize = 0; column < columns; column += 32) {

@@ -1,20 +1,28 @@
 import { product } from '../core/product';
 import { columnTile, rowTile } from '../core/tile';
-import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW, slot, solveTile, stateTile } from './deltaChunk';
-import { Call, layOut, loadChunk, loadState, loadValues, queryOf, storeRow, storeState } from './deltaLoad';
+import {
+  Chunk, HALF, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW, slot, solveTile, stateTile, TOKENS_PANEL,
+} from './deltaChunk';
+import {
+  Call, checkpointOf, copyCorrections, correctionsOf, fillKept, layOut, loadChunk, loadState, loadValues, queryOf,
+  storeRow, storeState,
+} from './deltaLoad';
 
 /**
  * o and the final state of a delta rule in chunks of 16 steps, for (sequence, value head) items [begin, end).
- * h0 and hT may be 0 (zeros, not wanted), as may g, beta, a and b where the form has none. Heads of a sequence take turns,
- * `together` at a time, so that the rows of a chunk are read in the order they lie in.
+ * h0, o and hT may be 0 (zeros, not wanted), as may g, beta, a and b where the form has none, and `corrections` where nothing
+ * is kept for the way back. Heads of a sequence take turns, `together` at a time, so that the rows of a chunk are read in
+ * the order they lie in.
  */
 export function deltaForward(
   q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, o: usize, hT: usize,
   offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
-  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, together: i32, begin: i32, end: i32,
+  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, together: i32,
+  corrections: usize, checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
 ): void {
   const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
   fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
+  fillKept(call, corrections, checkpoints, places, apart);
   const states = layOut(c, call, 1, scratch + 512);
   const size = <usize>(K * V) << 2, padded = <usize>(c.K * c.V) << 2;
   for (let from = begin, to = begin; from < end; from = to) {
@@ -26,18 +34,26 @@ export function deltaForward(
       loadState(c, call, h0 ? h0 + <usize>item * size : 0, states + <usize>(item - from) * padded);
     }
     for (let at = first; at < last; at += 16) {
-      const rows = min(16, last - at);
+      const rows = min(16, last - at), chunk = (at - first) >> 4;
       for (let item = from; item < to; item++) {
+        const head = item % HV;
         c.state = states + <usize>(item - from) * padded;
-        loadChunk(c, call, item % HV, at, rows);
-        loadValues(c, call, item % HV, at, rows);
+        if (corrections && chunk % apart == 0) {
+          memory.copy(checkpointOf(c, call, sequence, chunk, head), c.state, padded);
+        }
+        loadChunk(c, call, head, at, rows);
+        loadValues(c, call, head, at, rows);
         prepareChunk(c);
         for (let panel = 0; panel < c.V >> 3; panel++) {
           readPanel(c, panel);
           if (irregular(c.outputs + <usize>panel * PAIR_PANEL)) readInOrder(c, panel);
           writePanel(c, panel, c.state + <usize>panel * (<usize>c.K * PANEL_ROW));
         }
-        storeOutputs(c, call, item % HV, at, rows, o);
+        if (o) storeOutputs(c, call, head, at, rows, o);
+        if (corrections) {
+          const kept = correctionsOf(c, call, sequence, chunk, head);
+          copyCorrections(c, c.values, c.valuePanel, kept, TOKENS_PANEL);
+        }
       }
     }
     for (let item = from; item < to && hT != 0; item++) {
@@ -72,7 +88,7 @@ export function fillCall(
 }
 
 /** E = (I - A)^-1 (U + X S + D V) of one panel. */
-export function correctPanel(c: Chunk, panel: i32): void {
+function correctPanel(c: Chunk, panel: i32): void {
   const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
   const e = c.values + <usize>panel * c.valuePanel;
   for (let block: usize = 0; block < 4; block++) {

@@ -30,6 +30,44 @@ export class Call {
   /** delta steps per token; q and g have one row per token, the rest one per step */
   steps: i32;
   scale: f32;
+  /** of every chunk its E, and of every `apart` chunks the state before them, as deltaForward keeps them for the way back */
+  corrections: usize;
+  checkpoints: usize;
+  apart: i32;
+  /** int32 [N, 2]: the chunks and the states kept of the sequences before each */
+  places: usize;
+}
+
+// @ts-ignore: decorator
+@inline
+export function fillKept(call: Call, corrections: usize, checkpoints: usize, places: usize, apart: i32): void {
+  call.corrections = corrections;
+  call.checkpoints = checkpoints;
+  call.places = places;
+  call.apart = apart;
+}
+
+/** Where E of a chunk of a sequence is kept: panels of 16 rows. */
+// @ts-ignore: decorator
+@inline
+export function correctionsOf(c: Chunk, call: Call, sequence: i32, chunk: i32, head: i32): usize {
+  const place = load<i32>(call.places + (<usize>sequence << 3)) + chunk;
+  return call.corrections + <usize>(place * call.HV + head) * (<usize>c.V << 6);
+}
+
+/** Where the state is kept before the `apart` chunks that a chunk belongs to. */
+// @ts-ignore: decorator
+@inline
+export function checkpointOf(c: Chunk, call: Call, sequence: i32, chunk: i32, head: i32): usize {
+  const place = load<i32>(call.places + (<usize>sequence << 3), 4) + chunk / call.apart;
+  return call.checkpoints + <usize>(place * call.HV + head) * (<usize>(c.K * c.V) << 2);
+}
+
+/** E between panels of a chunk, which may have v beside it, and panels of its own. */
+export function copyCorrections(c: Chunk, from: usize, fromPanel: usize, to: usize, toPanel: usize): void {
+  for (let panel: usize = 0; panel < <usize>c.V >> 3; panel++) {
+    memory.copy(to + panel * toPanel, from + panel * fromPanel, TOKENS_PANEL);
+  }
 }
 
 // @ts-ignore: decorator
@@ -51,7 +89,7 @@ export function layOut(c: Chunk, call: Call, slots: i32, scratch: usize): usize 
   c.full = c.local + rows;
   c.decayed = c.full + rows;
   c.slotBytes = slots == 1 || call.gate != VECTOR_GATE ? 0 : rows;
-  c.readers = 2;
+  c.reading = true;
   c.gate = call.gate;
   c.decayPitch = call.gate == VECTOR_GATE ? HALF : 0;
   c.decay = c.decayed + <usize>slots * rows;
@@ -82,14 +120,14 @@ export function loadChunk(c: Chunk, call: Call, head: i32, at: i32, rows: i32): 
   const key = (<usize>at * <usize>(H * K) + <usize>(keyHead * K)) << 2;
   loadColumns(call.k + key, keyRow, rows, K, c.keys + HALF, ROW, c.K);
   if (call.normalize) normalizeColumns(c.keys + HALF, c.K, c.norms);
-  if (c.readers == 2) loadQueries(c, call, keyHead, at, rows);
+  if (c.reading) loadQueries(c, call, keyHead, at, rows);
   loadDecay(c, call, head, at, rows);
   if (call.form == DPLR) {
-    loadColumns(call.a + key, keyRow, rows, K, c.reads, ROW, c.K);
+    if (c.reading) loadColumns(call.a + key, keyRow, rows, K, c.reads, ROW, c.K);
     loadColumns(call.b + key, keyRow, rows, K, c.keys, ROW, c.K);
   } else {
     loadBeta(c, call, head, at, rows);
-    if (call.form == COMBA) {
+    if (call.form == COMBA && c.reading) {
       loadColumns(call.a + key, keyRow, rows, K, c.reads, ROW, c.K);
       if (call.normalize) normalizeColumns(c.reads, c.K, c.norms + 128);
     }

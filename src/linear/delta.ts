@@ -1,3 +1,4 @@
+import type { LinearKernels } from '../generated/linear';
 import type { KernelCall, Shape } from '../op/define';
 import { deltaBackwardReference, deltaReference } from './delta.reference';
 import { defineLinearOp } from './family';
@@ -12,6 +13,8 @@ export interface DeltaRuleOptions extends RecurrentOptions {
 
 /** The inputs of the delta rules by role: `a` is Comba's second key too. */
 export type DeltaInput = 'q' | 'k' | 'v' | 'g' | 'beta' | 'a' | 'b' | 'initialState';
+/** What the gradient has besides. */
+type BackwardInput = 'dOutput' | 'dFinal' | 'corrections' | 'checkpoints';
 
 export interface DeltaAttrs {
   /** How the state is corrected: by its own key, by another key `a`, or by any `a` and `b`. */
@@ -91,27 +94,35 @@ const RECURRENT_UP_TO = 15;
  */
 const STATES_TOGETHER = 2 ** 18;
 
-/** Above this many bytes of states before every chunk, they are kept for a segment of the sequence at a time. */
-const KEPT_STATES = 16 * 2 ** 20;
+/** The same on the way back, where a head has several states: measured 2% faster than half or a quarter of it. */
+const STATES_TOGETHER_BACK = 2 ** 19;
 
-/** Bytes of all that is kept of the heads that take turns on the way back. */
-const KEPT_TOGETHER = 32 * 2 ** 20;
-
-function longestOf({ offsets, steps }: DeltaAttrs): number {
-  let longest = 1;
-  for (let n = 0; n + 1 < offsets.length; n++) longest = Math.max(longest, offsets[n + 1] - offsets[n]);
-  return longest * steps;
+/** Delta steps of each sequence. */
+function lengthsOf({ offsets, steps }: DeltaAttrs): number[] {
+  return offsets.slice(1).map((end, n) => (end - offsets[n]) * steps);
 }
 
-/** How the way back is cut up: chunks of a segment, segments, heads that take turns and the floats each of them keeps. */
-function segmentsOf(Kp: number, Vp: number, HV: number, attrs: DeltaAttrs) {
-  const chunks = Math.max(1, Math.ceil(longestOf(attrs) / 16));
-  const segment = chunks * Kp * Vp * 4 <= KEPT_STATES ? chunks : Math.ceil(Math.sqrt(chunks));
-  const segments = Math.ceil(chunks / segment);
-  const values = Vp * (attrs.form === 'dplr' ? 32 : 16);
-  const floats = (1 + segment + segments) * Kp * Vp + segment * segments * values;
-  const fitting = Math.max(1, Math.floor(KEPT_TOGETHER / (4 * Math.max(1, floats))));
-  return { segment, segments, floats, together: Math.ceil(HV / Math.ceil(HV / fitting)) };
+const isShort = (attrs: DeltaAttrs) => lengthsOf(attrs).every((length) => length <= RECURRENT_UP_TO);
+
+/**
+ * What the way back wants kept: the corrections E of every chunk, as large as v, and the state before every few chunks, which
+ * is as large again. `places` are the chunks and the states of the sequences before each.
+ */
+function keptOf(shapes: Shapes, attrs: DeltaAttrs) {
+  const { HV, Kp, Vp } = sizesOf(shapes, attrs);
+  const apart = Math.max(1, Math.round(Kp / 16));
+  let [chunks, states] = [0, 0];
+  const places = lengthsOf(attrs).flatMap((length) => {
+    const before = [chunks, states];
+    chunks += Math.ceil(length / 16);
+    states += Math.ceil(length / 16 / apart);
+    return before;
+  });
+  const kept: Shape[] = [
+    [chunks, HV, 16, Vp],
+    [states, HV, Kp, Vp],
+  ];
+  return { apart, places, kept };
 }
 
 /** The options of a call, checked, as the kernels take them. */
@@ -134,48 +145,51 @@ export function deltaAttrs(
   };
 }
 
+type Call = Omit<KernelCall<DeltaInput, DeltaAttrs, LinearKernels>, 'output' | 'kept'>;
+
+/** Launches the chunked kernel; an absent output is not computed, and nothing kept where there is no place for it. */
+function launchForward(
+  call: Call,
+  [output, finalState]: readonly (number | undefined)[],
+  [corrections, checkpoints]: readonly number[],
+): void {
+  const { input, shape, attrs, workspace, launch } = call;
+  const { HV, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
+  const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * Kp * Vp))));
+  const { apart, places } = keptOf(shape, attrs);
+  // biome-ignore format: one argument list per line of the entry point
+  launch('deltaForward', sequences * HV,
+    input.q, input.k, input.v, input.g, input.beta, input.a, input.b, input.initialState, output ?? 0, finalState ?? 0,
+    heapOffsets(call, attrs.offsets), workspace(512 + 4 * (chunkFloats(Kp, Vp, 1) + together * Kp * Vp)),
+    ...modes, ...sizes, together,
+    corrections ?? 0, checkpoints ?? 0, corrections === undefined ? 0 : heapOffsets(call, places), apart);
+}
+
 /** A delta rule under its own name: the chunked kernels, the float64 reference and the gradient. */
 export function defineDelta(name: string) {
-  const backward = defineLinearOp<DeltaInput | 'dOutput' | 'dFinal', DeltaAttrs>({
+  const backward = defineLinearOp<DeltaInput | BackwardInput, DeltaAttrs>({
     name: `${name}Backward`,
     outputs: (shapes) => gradientNames(shapes).map((input) => shapes[input]!),
     kernel: (call) => {
-      const { input, shape, output, attrs, workspace, launch } = call;
+      const { input, shape, output, attrs, scratch, workspace, launch } = call;
       const { H, HV, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
-      const { segment, segments, floats, together } = segmentsOf(Kp, Vp, HV, attrs);
+      const { apart, places, kept } = keptOf(shape, attrs);
+      let [corrections, checkpoints] = [input.corrections, input.checkpoints];
+      if (shape.corrections === undefined) {
+        [corrections, checkpoints] = kept.map((given) => scratch(4 * given.reduce((a, b) => a * b)));
+        launchForward(call, [], [corrections, checkpoints]);
+      }
+      const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER_BACK / (4 * apart * Kp * Vp))));
       const names = gradientNames(shape);
       const gradient = (wanted: DeltaInput) => output[names.indexOf(wanted)] ?? 0;
-      const offsets = heapOffsets(call, attrs.offsets);
-      const work = workspace(768 + 4 * (chunkFloats(Kp, Vp, 4) + gradientFloats(Kp, Vp) + together * floats));
-      launch(
-        'deltaBackward',
-        sequences * H,
-        input.q,
-        input.k,
-        input.v,
-        input.g,
-        input.beta,
-        input.a,
-        input.b,
-        input.initialState,
-        input.dOutput,
-        input.dFinal,
-        gradient('q'),
-        gradient('k'),
-        gradient('v'),
-        gradient('g'),
-        gradient('beta'),
-        gradient('a'),
-        gradient('b'),
+      const floats = chunkFloats(Kp, Vp, 4) + gradientFloats(Kp, Vp) + together * apart * Kp * Vp;
+      // biome-ignore format: one argument list per line of the entry point
+      launch('deltaBackward', sequences * H,
+        input.q, input.k, input.v, input.g, input.beta, input.a, input.b, input.dOutput, input.dFinal,
+        gradient('q'), gradient('k'), gradient('v'), gradient('g'), gradient('beta'), gradient('a'), gradient('b'),
         gradient('initialState'),
-        offsets,
-        work,
-        ...modes,
-        ...sizes,
-        segment,
-        segments,
-        together,
-      );
+        heapOffsets(call, attrs.offsets), workspace(768 + 4 * floats), ...modes, ...sizes, together,
+        corrections, checkpoints, heapOffsets(call, places), apart);
     },
     reference: deltaBackwardReference,
   });
@@ -184,34 +198,24 @@ export function defineDelta(name: string) {
     name,
     outputs: outputShapes,
     kernel: (call) => {
-      const { input, shape, output, attrs, workspace, launch } = call;
-      const { HV, K, V, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
-      const offsets = heapOffsets(call, attrs.offsets);
-      const tensors = [
-        input.q,
-        input.k,
-        input.v,
-        input.g,
-        input.beta,
-        input.a,
-        input.b,
-        input.initialState,
-        output[0],
-        output[1],
-        offsets,
-      ] as const;
-      if (longestOf(attrs) <= RECURRENT_UP_TO) {
-        const work = workspace(4 * stepFloats(K, V, attrs.finalState));
-        launch('deltaStep', sequences * HV, ...tensors, work, ...modes, ...sizes);
-      } else {
-        const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * Kp * Vp))));
-        const work = workspace(512 + 4 * (chunkFloats(Kp, Vp, 1) + together * Kp * Vp));
-        launch('deltaForward', sequences * HV, ...tensors, work, ...modes, ...sizes, together);
+      const { input, shape, output, kept, attrs, workspace, launch } = call;
+      if (!isShort(attrs)) {
+        launchForward(call, output, kept);
+        return;
       }
+      const { HV, K, V, sequences, modes, sizes } = sizesOf(shape, attrs);
+      // biome-ignore format: one argument list per line of the entry point
+      launch('deltaStep', sequences * HV,
+        input.q, input.k, input.v, input.g, input.beta, input.a, input.b, input.initialState, output[0], output[1],
+        heapOffsets(call, attrs.offsets), workspace(4 * stepFloats(K, V, attrs.finalState)), ...modes, ...sizes);
     },
     reference: deltaReference,
-    gradient: ({ inputs, dy, attrs }) => {
-      const gradients = backward.run({ ...inputs, dOutput: dy[0], dFinal: dy[1] }, attrs);
+    kept: (shapes, attrs) => (isShort(attrs) ? [] : keptOf(shapes, attrs).kept),
+    gradient: ({ inputs, kept: [corrections, checkpoints], dy, attrs }) => {
+      const gradients = backward.run(
+        { ...inputs, dOutput: dy[0], dFinal: dy[1], corrections, checkpoints },
+        attrs,
+      );
       return Object.fromEntries(gradientNames(inputs).map((input, i) => [input, gradients[i]]));
     },
   });

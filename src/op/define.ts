@@ -32,6 +32,8 @@ export interface KernelCall<I extends string, A, K> {
   input: Readonly<Record<I, number>>;
   shape: Given<I, Shape>;
   output: readonly number[];
+  /** Where to write what the gradient wants kept, if one is recorded. */
+  kept: readonly number[];
   attrs: A;
   /** A heap view, valid until the next allocation. */
   buffer(): ArrayBufferLike;
@@ -48,6 +50,8 @@ export interface GradientCall<I extends string, A> {
   inputs: Given<I, Tensor>;
   /** The saved outputs, in order (those of `saveOutputs`). */
   outputs: readonly Tensor[];
+  /** What the WASM form has kept; nothing if it was the reference that ran. */
+  kept: readonly Tensor[];
   dy: readonly Tensor[];
   attrs: A;
 }
@@ -62,6 +66,8 @@ export interface OpDefinition<I extends string, A, K> {
   reference(inputs: Given<I, NdArray>, attrs: A): readonly ArrayLike<number>[];
   /** Which outputs the gradient needs. */
   saveOutputs?: readonly boolean[];
+  /** Shapes, float32, of what the WASM form also writes where a gradient is recorded, for the gradient alone. */
+  kept?(shape: Given<I, Shape>, attrs: A): readonly Shape[];
   /** A gradient per differentiable input, as a tensor or as a function that computes it when it is asked for. */
   gradient?(call: GradientCall<I, A>): Given<I, Tensor | (() => Tensor)>;
 }
@@ -76,9 +82,12 @@ export interface Op<I extends string, A> {
 interface CallAttrs<I extends string, A> {
   names: I[];
   attrs: A;
+  /** Whether a gradient is recorded. */
+  recorded: boolean;
 }
 
 const REFERENCE = '.reference';
+const FLOAT: DataType = 'float32';
 let referenceMode = false;
 
 /** The same function, running the float64 references whatever the backend, in its gradients as well. */
@@ -110,9 +119,9 @@ function byName<I extends string, T, U>(
 
 /**
  * Keeps tensors for the gradient of the call that gave `outputs`, where one is recorded. tfjs would copy them: its clone on
- * the wasm backend takes new memory, and for a scan the copies take longer than the scan.
+ * the wasm backend takes new memory, and for a scan the copies take longer than the scan. `own` are of no use elsewhere.
  */
-function save(outputs: readonly Tensor[], tensors: readonly Tensor[]): void {
+function save(outputs: readonly Tensor[], tensors: readonly Tensor[], own: readonly Tensor[]): void {
   const { state, backend } = engine();
   const call = state.activeTape?.at(-1);
   if (call?.outputs !== outputs) return;
@@ -120,6 +129,7 @@ function save(outputs: readonly Tensor[], tensors: readonly Tensor[]): void {
     backend.incRef(dataId);
     call.saved!.push(engine().keep(engine().makeTensorFromTensorInfo({ dataId, shape, dtype })));
   }
+  call.saved!.push(...own.map((tensor) => engine().keep(tensor)));
 }
 
 /** A family of kernels: its binaries become known to `ready`, its ops share their entry points. */
@@ -136,16 +146,19 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
     const shape = byName(names, inputs, (tensor) => tensor.shape as Shape);
     const specs = definition
       .outputs(shape, attrs)
-      .map((spec) => ('dtype' in spec ? spec : { shape: spec, dtype: 'float32' as DataType }));
+      .map((spec) => ('dtype' in spec ? spec : { shape: spec, dtype: FLOAT }));
     return { shape, specs };
   }
 
   function runWasm(
     inputs: TensorInfo[],
-    { names, attrs }: CallAttrs<I, A>,
+    { names, attrs, recorded }: CallAttrs<I, A>,
     backend: WasmBackend,
   ): TensorInfo[] {
     const { shape, specs } = outputSpecs(names, inputs, attrs);
+    const results = specs.length;
+    if (recorded)
+      specs.push(...(definition.kept?.(shape, attrs) ?? []).map((kept) => ({ shape: kept, dtype: FLOAT })));
     const bytes = specs.reduce((sum, spec) => sum + util.sizeFromShape([...spec.shape]) * 4, 0);
     reserve(backend, name, bytes);
     const outputs: TensorInfo[] = [];
@@ -160,7 +173,8 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
         // absent inputs read as undefined, which becomes pointer 0 at the call
         input: byName(names, inputs, (tensor) => pointerTo(backend, tensor)) as Record<I, number>,
         shape,
-        output: outputs.map((output) => pointerTo(backend, output)),
+        output: outputs.slice(0, results).map((output) => pointerTo(backend, output)),
+        kept: outputs.slice(results).map((output) => pointerTo(backend, output)),
         attrs,
         buffer: () => memoryOf(backend).buffer,
         scratch: (size) => scratch.take(size),
@@ -194,11 +208,13 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
   function gradientFor(reference: boolean) {
     return (dy: Tensor | Tensor[], saved: Tensor[], unknownAttrs: unknown) => {
       const { names, attrs } = unknownAttrs as CallAttrs<I, A>;
+      const ends = names.length + (definition.saveOutputs?.filter(Boolean).length ?? 0);
       const inMyMode = <T>(run: () => T) => inMode(reference, run);
       const gradients = inMyMode(() =>
         definition.gradient!({
           inputs: byName(names, saved.slice(0, names.length), (tensor) => tensor),
-          outputs: saved.slice(names.length),
+          outputs: saved.slice(names.length, ends),
+          kept: saved.slice(ends),
           dy: Array.isArray(dy) ? dy : [dy],
           attrs,
         }),
@@ -247,13 +263,16 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
       const tensors = names.map((input) => inputs[input]!);
       const gone = names.find((input) => inputs[input]!.isDisposed);
       if (gone !== undefined) throw new Error(`${name}: ${gone} is disposed`);
+      const { gradientDepth, kernelDepth } = engine().state;
+      const recorded = definition.gradient !== undefined && gradientDepth > 0 && kernelDepth === 0;
       const outputs = engine().runKernel(
         kernel,
         tensors as never,
-        { names, attrs } as never,
+        { names, attrs, recorded } as never,
       ) as unknown as Tensor[];
-      if (definition.gradient !== undefined) {
-        save(outputs, [...tensors, ...outputs.filter((_, i) => definition.saveOutputs?.[i])]);
+      if (recorded) {
+        const kept = outputs.splice(outputSpecs(names, tensors, attrs).specs.length);
+        save(outputs, [...tensors, ...outputs.filter((_, i) => definition.saveOutputs?.[i])], kept);
       }
       return outputs;
     },

@@ -160,6 +160,7 @@ describe.each(Object.entries(rules))('%s', (_, rule) => {
     const shapes = [
       { B: 2, T: 17, H: 2, G: 2, K: 9, V: 13 },
       { B: 1, T: 70, H: 1, G: 3, K: 24, V: 8 },
+      { B: 3, T: 105, H: 1, G: 2, K: 40, V: 5 },
       { B: 1, T: 1, H: 1, G: 1, K: 64, V: 64 },
     ];
     for (const shape of shapes) {
@@ -392,20 +393,6 @@ describe('special cases', () => {
         const [actual, expected] = [linnet, reference].map((ops) => listOf(rule.call(ops, long, WITH_STATE)));
         expectClose(actual, expected);
       }
-    });
-  });
-
-  it('gradients are the same when states are computed again from checkpoints', () => {
-    tidy(() => {
-      const rule = rules.gatedDeltaRule;
-      const large = inputsOf(rule, { B: 1, T: 300, H: 1, G: 1, K: 256, V: 256 });
-      const inputs = Object.fromEntries([...rule.names, 'state'].map((name) => [name, large[name]]));
-      const c = { id: '', inputs: {}, call: () => [], differentiable: Object.keys(inputs) };
-      const [actual, expected] = [linnet, reference].map((ops) =>
-        gradientsOf(c, inputs, (t) => listOf(rule.call(ops, t, { ...WITH_STATE, initialState: t.state }))),
-      );
-      for (const name of Object.keys(inputs))
-        expect(deviation(actual[name], expected[name]).r, `d${name}`).toBeLessThan(DELTA_RULE.gradient);
     });
   });
 });
