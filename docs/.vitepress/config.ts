@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { defineConfig } from 'vitepress';
+import { writeHtml } from '../../bench/html';
 import { catalog } from '../../src/catalog';
 
 const family = (name: string) =>
@@ -11,6 +14,10 @@ export default defineConfig({
   title: 'linnet',
   description: 'Efficient-attention kernels for TensorFlow.js',
   cleanUrls: true,
+  async buildEnd({ outDir }) {
+    const results = new URL('../../bench/results/node20.json', import.meta.url);
+    await writeHtml(JSON.parse(readFileSync(results, 'utf8')), path.join(outDir, 'report.html'));
+  },
   themeConfig: {
     search: { provider: 'local' },
     nav: [

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { type Report, tableOf } from '../../bench/report';
 import type { CatalogEntry } from '../../src/catalog/types';
+import type { Verdict } from '../../src/cli/verify';
 import { type Declaration, index, propertiesOf, textOf, typeText } from './api';
 
 const docs = new URL('../', import.meta.url);
@@ -24,8 +25,35 @@ function declarationText({ name, parameters = [], type }: Declaration): string {
   return `function ${name}(${declared.join(', ')}): ${typeText(type)};`;
 }
 
-/** The page of an op: its docstring, what the catalog tests, and its rows of the committed benchmark. */
-export function opPages(catalog: readonly CatalogEntry[]): { params: { op: string }; content: string }[] {
+const shown = (error: number | undefined) => (error === undefined ? '' : error.toExponential(1));
+
+/** The bounds of an op, and how far its cases stay within them. */
+function errorTable({ bounds }: CatalogEntry, verdict: Verdict | undefined): string {
+  const rows = [['bound', ...[bounds.r, bounds.m, bounds.gradient].map((bound) => bound.toExponential())]];
+  if (verdict !== undefined) {
+    const { output, max, gradient, naive } = verdict;
+    rows.push([
+      'linnet, worst case',
+      shown(output),
+      shown(max),
+      bounds.gradient === 0 ? '' : shown(gradient),
+    ]);
+    if (naive !== undefined) rows.push(['plain float32 tfjs ops, worst case', shown(naive), '', '']);
+  }
+  return table(
+    ['', 'RMSE(err) / RMSE(ref)', 'max abs err / max abs ref', 'RMSE of gradients, relative'],
+    rows,
+  );
+}
+
+/**
+ * The page of an op: its docstring, what the catalog tests, the errors that were measured, and its rows of the committed
+ * benchmark.
+ */
+export function opPages(
+  catalog: readonly CatalogEntry[],
+  verdicts: readonly Verdict[],
+): { params: { op: string }; content: string }[] {
   const api: Declaration = JSON.parse(read('api/api.json'));
   const byId = index(api);
   const functions = api.children!.find(({ name }) => name === 'linnet')!.children!;
@@ -81,9 +109,9 @@ export function opPages(catalog: readonly CatalogEntry[]): { params: { op: strin
           ? 'Inference only: no gradient.'
           : 'Gradients of first order, through `tf.grad` and its kin.',
         `Tensors are float32, indices int32. \`linnet verify --op ${entry.name}\` compares the kernel with the float64 reference on ${entry.cases.length} ${entry.cases.length === 1 ? 'case' : 'cases'} (${entry.cases.map(({ id }) => `\`${id}\``).join(', ')}) and passes when errors stay within these bounds:`,
-        table(
-          ['RMSE(err) / RMSE(ref)', 'max abs err / max abs ref', 'RMSE of gradients, relative'],
-          [[entry.bounds.r, entry.bounds.m, entry.bounds.gradient].map((bound) => bound.toExponential())],
+        errorTable(
+          entry,
+          verdicts.find(({ op }) => op === entry.name),
         ),
       ),
       section(

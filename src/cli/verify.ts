@@ -8,8 +8,9 @@ import * as reference from '../reference';
 export interface Verdict {
   op: string;
   cases: number;
-  /** Worst r of the kernel, of its gradients, and of plain float32 tfjs ops where a case has them. */
+  /** Worst r of the kernel, its worst m, worst r of its gradients, and of plain float32 tfjs ops where a case has them. */
   output: number;
+  max: number;
   gradient: number;
   naive: number | undefined;
   passed: boolean;
@@ -51,6 +52,7 @@ export function verify({ name, bounds, cases }: CatalogEntry, onError?: OnError)
     op: name,
     cases: cases.length,
     output: 0,
+    max: 0,
     gradient: 0,
     naive: undefined,
     passed: true,
@@ -60,6 +62,7 @@ export function verify({ name, bounds, cases }: CatalogEntry, onError?: OnError)
     const { r, m } = worstOutput(c, tensors, (t) => c.call(linnet, t), onError);
     const gradient = worstGradient(c, tensors);
     verdict.output = Math.max(verdict.output, r);
+    verdict.max = Math.max(verdict.max, m);
     verdict.gradient = Math.max(verdict.gradient, gradient);
     if (c.naive !== undefined)
       verdict.naive = Math.max(verdict.naive ?? 0, worstOutput(c, tensors, c.naive).r);
