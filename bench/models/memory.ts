@@ -11,6 +11,12 @@ const sizes = {
 };
 const heads = { num_attention_heads: 6, num_key_value_heads: 6, head_dim: 64 };
 const fla = { ...sizes, num_heads: 6 };
+const deepseek = {
+  ...sizes,
+  ...heads,
+  ...{ kv_lora_rank: 64, q_lora_rank: 96, qk_nope_head_dim: 64, qk_rope_head_dim: 16, v_head_dim: 64 },
+  ...{ first_k_dense_replace: 12, moe_intermediate_size: 16, n_routed_experts: 4, num_experts_per_tok: 2 },
+};
 const delta = { ...fla, model_type: 'gated_deltanet', head_dim: 64, expand_v: 1 };
 
 /** Models of 12 layers of 384 channels and, where they have heads, 6 of 64: what differs is what they remember. */
@@ -24,12 +30,14 @@ export const remembering: Readonly<Record<string, object>> = {
     num_key_value_heads: 2,
     sliding_window: 128,
   },
-  'DeepSeek-V3, latent of 64 and 16': {
-    ...sizes,
-    ...heads,
-    ...{ model_type: 'deepseek_v3', kv_lora_rank: 64, q_lora_rank: 96, qk_nope_head_dim: 64 },
-    ...{ qk_rope_head_dim: 16, v_head_dim: 64, first_k_dense_replace: 12 },
-    ...{ moe_intermediate_size: 16, n_routed_experts: 4, num_experts_per_tok: 2 },
+  'DeepSeek-V3, latent of 64 and 16': { ...deepseek, model_type: 'deepseek_v3' },
+  'DeepSeek-V3.2, the same and index keys of 32': {
+    ...deepseek,
+    ...{ model_type: 'deepseek_v32', index_n_heads: 2, index_head_dim: 32, index_topk: 64 },
+  },
+  'NSA, 2 key heads, blocks of 64': {
+    ...fla,
+    ...{ model_type: 'nsa', num_kv_heads: 2, head_dim: 64, block_counts: 4, window_size: 64 },
   },
   'Gated DeltaNet, attention in 3 layers': {
     ...delta,

@@ -6,11 +6,15 @@ import { uniform } from '../../src/random';
 export function randomModel(config: object, seed = 1): Model {
   const model = createModel(config);
   const random = uniform(seed);
+  // some parameters are made of one tensor of the checkpoint
+  const drawn = new Map<string, Float32Array>();
   const draw = ({ name, shape }: { name: string; shape: readonly number[] }): Tensor => {
     const size = shape.reduce((n, d) => n * d, 1);
     const gain = shape.length < 2 ? 0.1 : Math.sqrt(3 / shape.at(-1)!);
     const shift = shape.length < 2 && /norm.*weight$/.test(name) ? 1 : 0;
-    const values = Float32Array.from({ length: size }, () => shift + gain * (2 * random() - 1));
+    const values =
+      drawn.get(name) ?? Float32Array.from({ length: size }, () => shift + gain * (2 * random() - 1));
+    drawn.set(name, values);
     return tensor(values, [...shape]);
   };
   for (const parameter of model.parameters) {

@@ -1,5 +1,6 @@
-import { keep, reshape, type Tensor } from '@tensorflow/tfjs-core';
+import { keep, reshape, type Tensor, zeros } from '@tensorflow/tfjs-core';
 import { tokens } from '../nn/layers/shape';
+import { moveElements } from '../runtime/inPlace';
 import { type CacheAttentionOptions, KvCache } from '../sparse/kvCache';
 
 /** Keys and values of the tokens one mixer has seen. */
@@ -8,6 +9,19 @@ export interface KeyValues {
   append(k: Tensor, v: Tensor): void;
   /** Causal attention of the queries of the last tokens over all tokens held. */
   attend(q: Tensor, options?: CacheAttentionOptions): Tensor;
+  /** `[B, capacity, Hkv, D]`, of which those appended are in use, for linnet's ops only. */
+  readonly keys: Tensor;
+  /** `[B, capacity, Hkv, Dv]` */
+  readonly values: Tensor;
+}
+
+/** Rows that grow along their second axis, in place. */
+export interface Rows {
+  readonly length: number;
+  /** Puts rows `[B, n, ...]` behind those held. */
+  append(rows: Tensor): void;
+  /** `[B, capacity, ...]`, of which the first `length` are in use, for linnet's ops only. */
+  readonly all: Tensor;
 }
 
 /** What one mixer remembers of the tokens it has seen. */
@@ -17,10 +31,17 @@ export interface MixerState {
   set(name: string, tensor: Tensor): void;
   /** Keys and values, of which no query sees more than the last `window`; undefined if nothing is remembered. */
   keyValues(window?: number): KeyValues | undefined;
+  /** Rows of that name, one for `tokens` tokens (default 1); undefined if nothing is remembered. */
+  rows(name: string, tokens?: number): Rows | undefined;
 }
 
 /** Remembers nothing. */
-export const forgetful: MixerState = { get: () => undefined, set: () => {}, keyValues: () => undefined };
+export const forgetful: MixerState = {
+  get: () => undefined,
+  set: () => {},
+  keyValues: () => undefined,
+  rows: () => undefined,
+};
 
 const FIRST_CAPACITY = 64;
 
@@ -38,6 +59,14 @@ class GrowingKeyValues implements KeyValues {
 
   attend(q: Tensor, options: CacheAttentionOptions = {}): Tensor {
     return this.held!.attend(q, options);
+  }
+
+  get keys(): Tensor {
+    return this.held!.keys;
+  }
+
+  get values(): Tensor {
+    return this.held!.values;
   }
 
   private room(k: Tensor, v: Tensor): KvCache {
@@ -72,8 +101,54 @@ class GrowingKeyValues implements KeyValues {
   }
 }
 
+/** Rows that move to twice the room when they fill it. */
+class GrowingRows implements Rows {
+  length = 0;
+  private held?: Tensor;
+  constructor(private readonly capacity: number) {}
+
+  get all(): Tensor {
+    return this.held!;
+  }
+
+  append(rows: Tensor): void {
+    const [batch, count, ...rest] = rows.shape as [number, number, ...number[]];
+    const length = this.length + count;
+    if (this.held === undefined || length > this.held.shape[1]!) {
+      const room = this.held === undefined ? Math.max(length, this.capacity) : 2 * length;
+      const before = this.held;
+      this.held = keep(zeros([batch, room, ...rest]));
+      if (before !== undefined) this.write(before, 0, this.length);
+      before?.dispose();
+    }
+    this.write(rows, this.length, count);
+    this.length = length;
+  }
+
+  private write(rows: Tensor, at: number, count: number): void {
+    const [batch, room, ...rest] = this.held!.shape as [number, number, ...number[]];
+    const row = rest.reduce((n, size) => n * size, 1);
+    const given = rows.shape[1]!;
+    const moves = Array.from({ length: batch }, (_, b) => ({
+      to: (b * room + at) * row,
+      from: b * given * row,
+      count: count * row,
+    }));
+    moveElements('Cache', this.held!, rows, moves);
+  }
+
+  get bytes(): number {
+    return 4 * (this.held?.size ?? 0);
+  }
+
+  dispose(): void {
+    this.held?.dispose();
+  }
+}
+
 class Kept implements MixerState {
   private readonly tensors = new Map<string, Tensor>();
+  private readonly grownRows = new Map<string, GrowingRows>();
   private grown?: GrowingKeyValues;
   constructor(private readonly capacity: number) {}
 
@@ -93,8 +168,18 @@ class Kept implements MixerState {
     return this.grown;
   }
 
+  rows(name: string, tokensOfRow = 1): Rows {
+    let rows = this.grownRows.get(name);
+    if (rows === undefined) {
+      rows = new GrowingRows(Math.ceil(this.capacity / tokensOfRow));
+      this.grownRows.set(name, rows);
+    }
+    return rows;
+  }
+
   get bytes(): number {
     let bytes = this.grown?.bytes ?? 0;
+    for (const rows of this.grownRows.values()) bytes += rows.bytes;
     for (const { size } of this.tensors.values()) bytes += 4 * size;
     return bytes;
   }
@@ -102,6 +187,8 @@ class Kept implements MixerState {
   dispose(): void {
     for (const tensor of this.tensors.values()) tensor.dispose();
     this.tensors.clear();
+    for (const rows of this.grownRows.values()) rows.dispose();
+    this.grownRows.clear();
     this.grown?.dispose();
     this.grown = undefined;
   }

@@ -3,14 +3,15 @@ import { type BlockTable, FULL } from './blockTable';
 
 /**
  * The key runs of what queries chose: `chosen` [B, T, H, S] ascends, with -1 for none. It holds tokens, or with `bounds`
- * blocks, block c the keys `bounds[2 c]` to `bounds[2 c + 1]` of which query i sees those up to its own position.
+ * blocks, block c the keys `bounds[2 c]` to `bounds[2 c + 1]` of which a query sees those up to its own position, that of
+ * the first query being `queryOffset`, default 0.
  */
 export function chosenTable(
   chosen: Int32Array,
-  sizes: { B: number; T: number; H: number; S: number; Tkv: number },
+  sizes: { B: number; T: number; H: number; S: number; Tkv: number; queryOffset?: number },
   bounds?: Int32Array,
 ): BlockTable {
-  const { B, T, H, S, Tkv } = sizes;
+  const { B, T, H, S, Tkv, queryOffset = 0 } = sizes;
   const offsets = new Int32Array(B * H * T + 1);
   const most = Math.min(S, bounds ? bounds.length / 2 : Tkv);
   const runs = new Int32Array(3 * B * H * T * most);
@@ -25,7 +26,7 @@ export function chosenTable(
       const block = chosen[s];
       if (block < 0) continue;
       const lo = bounds ? bounds[2 * block] : block;
-      const hi = bounds ? Math.min(bounds[2 * block + 1], i + 1) : block + 1;
+      const hi = bounds ? Math.min(bounds[2 * block + 1], queryOffset + i + 1) : block + 1;
       if (lo >= hi) continue;
       if (end > first && runs[end - 2] === lo) {
         runs[end - 2] = hi;

@@ -98,15 +98,31 @@ export function deepseekSparseAttention(
   checkFinite(op, 'scale', scale);
   checkFinite(op, 'indexScale', indexScale);
 
-  const plan = new Int32Array(3 * T);
-  for (let i = 0; i < T; i++) plan.set([0, i + 1, -1], 3 * i);
-  const attrs = { by: 'relu', scale: indexScale, sets: 1, count: topk, plan } as const;
   return tidied(() => {
-    const keys = reshape(kIdx, [B, T, 1, DI]);
-    const [chosen] = chooseBlocks.run({ q: qIdx, k: keys, weights: wIdx }, attrs);
-    const sizes = { B, T, H: 1, S: topk, Tkv: T };
-    const table = chosenTable(chosen.dataSync() as Int32Array, sizes);
-    const output = attendOver(q, k, v, table, scale);
+    const { output, chosen } = attendToChosen(
+      { q, k, v },
+      { q: qIdx, k: reshape(kIdx, [B, T, 1, DI]), weights: wIdx },
+      { topk, scale, indexScale, queryOffset: 0 },
+    );
     return options.returnIndices ? { output, indices: reshape(chosen, [B, T, topk]) } : output;
   });
+}
+
+/**
+ * Attention of queries, the first at position `queryOffset`, to the tokens that the indexer chooses among those up to their
+ * own. Keys `[B, Tkv, ...]` and those of the indexer `[B, Tkv, 1, DI]` may go on behind the last query.
+ */
+export function attendToChosen(
+  { q, k, v }: { q: Tensor; k: Tensor; v: Tensor },
+  index: { q: Tensor; k: Tensor; weights: Tensor },
+  options: { topk: number; scale: number; indexScale: number; queryOffset: number },
+): { output: Tensor; chosen: Tensor } {
+  const { topk, scale, indexScale, queryOffset } = options;
+  const [B, T] = q.shape as [number, number];
+  const plan = new Int32Array(3 * T);
+  for (let i = 0; i < T; i++) plan.set([0, queryOffset + i + 1, -1], 3 * i);
+  const [chosen] = chooseBlocks.run(index, { by: 'relu', scale: indexScale, sets: 1, count: topk, plan });
+  const sizes = { B, T, H: 1, S: topk, Tkv: k.shape[1]! };
+  const table = chosenTable(chosen.dataSync() as Int32Array, sizes);
+  return { output: attendOver(q, k, v, table, scale), chosen };
 }

@@ -12,6 +12,72 @@ import type { FlexAttentionResult } from './flexAttention';
 import { gatedSum } from './gatedSum';
 import { checkAscending } from './kvCache';
 
+/** Bounds of the blocks [first, end). */
+export function boundsOf(first: number, end: number, blockSize: number): Int32Array {
+  return Int32Array.from({ length: 2 * (end - first) }, (_, i) => (first + Math.ceil(i / 2)) * blockSize);
+}
+
+/** Where the first query stands among the keys, which may go on behind the last one. */
+interface At {
+  blockSize: number;
+  scale: number;
+  queryOffset: number;
+}
+
+function compress(q: Tensor, kCmp: Tensor, vCmp: Tensor, { blockSize, scale, queryOffset }: At): Tensor[] {
+  const sizes = { B: 1, H: 1, Tq: q.shape[1]!, Tkv: kCmp.shape[1]! };
+  const geometry = { ...sizes, blockQ: Math.min(blockSize, 64), blockKv: 32 };
+  const table = tableFromIntervals(geometry, (_b, _h, i, emit) =>
+    emit(0, Math.floor((queryOffset + i + 1) / blockSize)),
+  );
+  return blockAttention.run({ q, k: kCmp, v: vCmp }, { table, scale, softcap: 0 });
+}
+
+function topK(q: Tensor, kCmp: Tensor, options: At & { blockCounts: number }): Tensor {
+  const { blockSize, blockCounts, scale, queryOffset } = options;
+  const [T, sets] = [q.shape[1]!, kCmp.shape[2]!];
+  const plan = new Int32Array(3 * T);
+  for (let i = 0; i < T; i++) {
+    const position = queryOffset + i;
+    plan.set([0, Math.floor((position + 1) / blockSize), Math.floor(position / blockSize)], 3 * i);
+  }
+  return chooseBlocks.run({ q, k: kCmp }, { by: 'probability', scale, sets, count: blockCounts, plan })[0];
+}
+
+function select(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  indices: Tensor,
+  { blockSize, scale, queryOffset }: At,
+): Tensor {
+  const [B, T, H, S] = indices.shape as [number, number, number, number];
+  const blocks = Math.ceil((queryOffset + T) / blockSize);
+  const sizes = { B, T, H, S, Tkv: k.shape[1]!, queryOffset };
+  const table = chosenTable(indices.dataSync() as Int32Array, sizes, boundsOf(0, blocks, blockSize));
+  return attendOver(q, k, v, table, scale);
+}
+
+/**
+ * Native sparse attention of the queries from a position on over keys and values `[B, Tkv, Hkv, D]` and the means of their
+ * complete blocks, all of which may go on behind the last query, with what the window gives: `[B, T, Hq, Dv]`.
+ */
+export function nsaOver(
+  q: Tensor,
+  { k, v, kCmp, vCmp }: Readonly<Record<'k' | 'v' | 'kCmp' | 'vCmp', Tensor>>,
+  window: Tensor,
+  [gCmp, gSlc, gSwa]: readonly Tensor[],
+  options: At & { blockCounts: number },
+): Tensor {
+  return tidied(() =>
+    gatedSum([
+      { x: compress(q, kCmp, vCmp, options)[0], gate: gCmp },
+      { x: select(q, k, v, topK(q, kCmp, options), options), gate: gSlc },
+      { x: window, gate: gSwa },
+    ]),
+  );
+}
+
 interface BlockOptions {
   /** Keys of a block; default 64. */
   blockSize?: number;
@@ -84,16 +150,14 @@ export function nsaCompress(
   options: NsaCompressOptions = {},
 ): Tensor | FlexAttentionResult {
   const op = 'nsaCompress';
-  const { T, Hq, D, C, Hkv } = checkShapes(op, [
+  const { Hq, D, Hkv } = checkShapes(op, [
     ['q', q, 'B T Hq D'],
     ['kCmp', kCmp, 'B C Hkv D'],
     ['vCmp', vCmp, 'B C Hkv Dv'],
   ]);
   checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
   const { blockSize, scale } = resolve(op, D, options);
-  const geometry = { B: 1, H: 1, Tq: T, Tkv: C, blockQ: Math.min(blockSize, 64), blockKv: 32 };
-  const table = tableFromIntervals(geometry, (_b, _h, i, emit) => emit(0, Math.floor((i + 1) / blockSize)));
-  const [output, lse] = blockAttention.run({ q, k: kCmp, v: vCmp }, { table, scale, softcap: 0 });
+  const [output, lse] = compress(q, kCmp, vCmp, { blockSize, scale, queryOffset: 0 });
   if (options.returnLse) return { output, lse };
   lse.dispose();
   return output;
@@ -135,11 +199,7 @@ export function nsaTopK(q: Tensor, kCmp: Tensor, options: NsaTopKOptions = {}): 
       `${op}: kCmp has C = ${C} blocks; expected the ${Math.floor(T / blockSize)} complete ones of T = ${T} in blocks of ${blockSize}`,
     );
   }
-  const plan = new Int32Array(3 * T);
-  for (let i = 0; i < T; i++)
-    plan.set([0, Math.floor((i + 1) / blockSize), Math.floor(i / blockSize)], 3 * i);
-  const attrs = { by: 'probability', scale, sets: Hkv, count: blockCounts, plan } as const;
-  return chooseBlocks.run({ q, k: kCmp }, attrs)[0];
+  return topK(q, kCmp, { blockSize, blockCounts, scale, queryOffset: 0 });
 }
 
 /**
@@ -175,12 +235,12 @@ export function nsaSelect(
   options: BlockOptions = {},
 ): Tensor {
   const op = 'nsaSelect';
-  const { B, T, Hq, D, Hkv, S } = checkShapes(op, [
+  const { T, Hq, D, Hkv, S } = checkShapes(op, [
     ['q', q, 'B T Hq D'],
     ['k', k, 'B T Hkv D'],
     ['v', v, 'B T Hkv Dv'],
     ['blockIndices', blockIndices, 'B T Hkv S', 'int32'],
-  ] as never) as Record<'B' | 'T' | 'Hq' | 'D' | 'Hkv' | 'S', number>;
+  ] as never) as Record<'T' | 'Hq' | 'D' | 'Hkv' | 'S', number>;
   checkMultiple(op, 'Hq', Hq, 'Hkv', Hkv);
   const { blockSize, scale } = resolve(op, D, options);
   const chosen = blockIndices.dataSync() as Int32Array;
@@ -190,10 +250,7 @@ export function nsaSelect(
     while (end > row && chosen[end - 1] === -1) end--;
     checkAscending(op, 'blockIndices', chosen, blocks, row, end);
   }
-  const bounds = new Int32Array(2 * blocks);
-  for (let c = 0; c < blocks; c++) bounds.set([c * blockSize, (c + 1) * blockSize], 2 * c);
-  const table = chosenTable(chosen, { B, T, H: Hkv, S, Tkv: T }, bounds);
-  return attendOver(q, k, v, table, scale);
+  return select(q, k, v, blockIndices, { blockSize, scale, queryOffset: 0 });
 }
 
 /**
@@ -252,8 +309,7 @@ export function nativeSparseAttention(
   const { blockCounts = 16, windowSize = 512 } = options;
   checkCount(op, 'blockCounts', blockCounts);
   if (gSwa !== undefined) checkCount(op, 'windowSize', windowSize);
-  const bounds = new Int32Array(2 * Math.floor(T / blockSize));
-  for (let c = 0; 2 * c < bounds.length; c++) bounds.set([c * blockSize, (c + 1) * blockSize], 2 * c);
+  const bounds = boundsOf(0, Math.floor(T / blockSize), blockSize);
 
   return tidied(() => {
     const [kCmp, vCmp] = [blockMeans(k, bounds), blockMeans(v, bounds)];

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { memoryOf, remembering } from '../../bench/models/memory';
 import { randomModel } from '../../bench/models/randomModel';
 import { generate } from '../../src/models';
+import { distanceInParts, idsOf } from './harness';
 
 const docs = readFileSync(new URL('../../docs/models.md', import.meta.url), 'utf8');
 const cellsOf = (line: string) => line.split('|').map((cell) => cell.trim());
@@ -58,6 +59,50 @@ describe.each(Object.entries(recurrent))('%s up to 32768 tokens', (_, config) =>
     expect({ bytes: cache.bytes, numBytes, numTensors }).toEqual(seen.at(-1));
     cache.dispose();
     expect(memory().numTensors).toBe(before);
+    model.dispose();
+  });
+});
+
+describe('attention to chosen tokens', () => {
+  const chosen = {
+    'DeepSeek-V3.2': { ...remembering['DeepSeek-V3.2, the same and index keys of 32'], index_topk: 8 },
+    NSA: { ...remembering['NSA, 2 key heads, blocks of 64'], block_size: 4, window_size: 8 },
+  };
+
+  it.each(Object.entries(chosen))('%s: is the same past the room of its cache', (_, config) => {
+    const model = randomModel({ ...config, ...tiny, num_hidden_layers: 2, first_k_dense_replace: 2 });
+    const ids = idsOf([Array.from({ length: 150 }, (_, i) => (i * i + 3 * i) % 16)]);
+    const logits = model.forward(ids);
+    for (const sizes of [
+      [63, 1, 1, 1, 64, 20],
+      [1, 147, 1, 1],
+    ]) {
+      expect(distanceInParts(model, ids, logits, sizes)).toBeLessThan(1e-4);
+    }
+    logits.dispose();
+    ids.dispose();
+    model.dispose();
+  });
+
+  it.each(Object.entries(chosen))('%s: a token makes as many tensors at any position', (_, config) => {
+    const model = randomModel({ ...config, ...tiny, num_hidden_layers: 2, first_k_dense_replace: 2 });
+    const cache = model.createCache({ capacity: 600 });
+    const next = idsOf([[1]]);
+    const made: number[] = [];
+    for (const size of [97, 400]) {
+      const ids = idsOf([Array.from({ length: size }, (_, i) => i % 16)]);
+      model.forward(ids, { cache }).dispose();
+      ids.dispose();
+      const { numBytes } = memory();
+      const passes = tidy(() => {
+        model.forward(next, { cache });
+        return memory().numBytes - numBytes;
+      });
+      made.push(passes);
+    }
+    expect(made[1]).toBe(made[0]);
+    cache.dispose();
+    next.dispose();
     model.dispose();
   });
 });

@@ -70,5 +70,5 @@ const deepseek = (config: Config, isSparse: boolean): ModelSpec => {
 
 export const deepseekV3: Architecture = (config) => deepseek(config, false);
 
-/** DeepSeek-V3.2: an indexer chooses the tokens each query sees. Every step computes its attention anew for all tokens. */
+/** DeepSeek-V3.2: an indexer chooses the tokens each query sees. */
 export const deepseekV32: Architecture = (config) => deepseek(config, true);

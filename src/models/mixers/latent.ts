@@ -3,9 +3,9 @@ import { linear } from '../../nn/layers/linear';
 import { layerNorm } from '../../nn/layers/norm';
 import { channels, fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
 import { deepseekSparseAttention, rmsNorm, rope, scaledDotProductAttention } from '../../ops';
+import { attendToChosen } from '../../sparse/deepseekSparseAttention';
 import type { Weights } from '../parameters';
 import type { RopeSpec } from '../rope';
-import { afterPast, appended, behindPast } from './everyToken';
 import type { MixerFactory } from './mixer';
 import { perHead } from './perHead';
 
@@ -99,33 +99,38 @@ export const latent: MixerFactory<LatentSpec> = (weights, spec) => {
     const [down, key] = splitChannels(linear(x, kvDown), [kvRank, ropeDim]);
     const kRope = rotated(toHeads(key, ropeDim));
     const c = rmsNorm(down, kvNorm.value, { eps });
-    if (choose !== undefined) {
-      const index = choose(x, qLatent!, position);
-      const [k, v] = expanded(appended(state, 'latent', c), appended(state, 'rope', kRope));
-      const output = deepseekSparseAttention(
-        behindPast(concat([qNope, q], 3), position),
-        k,
-        v,
-        behindPast(index.q, position),
-        appended(state, 'index', index.k),
-        behindPast(index.w, position),
-        { topk: spec.indexer!.topk, scale },
-      );
-      return linear(fromHeads(afterPast(output, position)), oProj);
-    }
+    const index = choose?.(x, qLatent!, position);
     const shared = toHeads(c, kvRank);
     const seen = state.keyValues();
     seen?.append(concat([shared, kRope], 3), shared);
+    const indexed = index && state.rows('index');
+    if (index !== undefined) indexed?.append(toHeads(index.k, index.k.shape[2]!));
     if (seen !== undefined && position > 0) {
       const absorbed = concat([perHead(qNope, keyUp.value, false), q], 3);
-      const mixed = seen.attend(absorbed, { scale });
+      const mixed =
+        index === undefined
+          ? seen.attend(absorbed, { scale })
+          : attendToChosen(
+              { q: absorbed, k: seen.keys, v: seen.values },
+              { q: index.q, k: indexed!.all, weights: index.w },
+              {
+                topk: Math.min(spec.indexer!.topk, position + x.shape[1]!),
+                scale,
+                indexScale: spec.indexer!.headDim ** -0.5,
+                queryOffset: position,
+              },
+            ).output;
       return linear(fromHeads(perHead(mixed, valueUp.value, true)), oProj);
     }
     const [k, v] = expanded(c, kRope);
-    const output = scaledDotProductAttention(concat([qNope, q], 3), k, v, {
-      isCausal: true,
-      scale,
-    });
+    const queries = concat([qNope, q], 3);
+    const output =
+      index === undefined
+        ? scaledDotProductAttention(queries, k, v, { isCausal: true, scale })
+        : deepseekSparseAttention(queries, k, v, index.q, index.k, index.w, {
+            topk: Math.min(spec.indexer!.topk, x.shape[1]!),
+            scale,
+          });
     return linear(fromHeads(output), oProj);
   };
 };

@@ -1,9 +1,10 @@
-import { reshape, sigmoid, transpose, unstack } from '@tensorflow/tfjs-core';
+import { reshape, sigmoid, type Tensor, transpose, unstack, zeros } from '@tensorflow/tfjs-core';
 import { linear } from '../../nn/layers/linear';
 import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { nativeSparseAttention, rope } from '../../ops';
+import { blockMeans } from '../../sparse/blockMeans';
+import { boundsOf, nsaOver } from '../../sparse/nativeSparseAttention';
 import type { RopeSpec } from '../rope';
-import { afterPast, appended, behindPast } from './everyToken';
 import type { MixerFactory } from './mixer';
 
 export interface NsaSpec {
@@ -19,7 +20,10 @@ export interface NsaSpec {
   bias: boolean;
 }
 
-/** Native sparse attention: block means, chosen blocks and a window, gated. */
+/**
+ * Native sparse attention: block means, chosen blocks and a window, gated. Keys and values are remembered, and the means of
+ * complete blocks, so that a token reads the means and the blocks it chooses.
+ */
 export const nsa: MixerFactory<NsaSpec> = (weights, spec) => {
   const { size, heads: H, kvHeads, headDim: D, blockSize, blockCounts, windowSize, bias } = spec;
   const [qProj, kProj, vProj] = ['q_proj', 'k_proj', 'v_proj'].map((name, i) =>
@@ -31,16 +35,34 @@ export const nsa: MixerFactory<NsaSpec> = (weights, spec) => {
     const rotated = (part: typeof x) => rope(toHeads(part, D), { ...spec.rope, offset: position });
     const [B, T] = x.shape as [number, number];
     const byBranch = transpose(reshape(sigmoid(linear(x, gates)), [B * T, H, 3]), [2, 0, 1]);
-    const [gCmp, gSlc, gSwa] = unstack(byBranch).map((g) => behindPast(reshape(g, [B, T, H]), position));
-    const output = nativeSparseAttention(
-      behindPast(rotated(linear(x, qProj)), position),
-      appended(state, 'k', rotated(linear(x, kProj))),
-      appended(state, 'v', toHeads(linear(x, vProj), D)),
-      gCmp,
-      gSlc,
-      gSwa,
-      { blockSize, blockCounts, windowSize },
+    const [gCmp, gSlc, gSwa] = unstack(byBranch).map((g) => reshape(g, [B, T, H]));
+    const [q, k, v] = [rotated(linear(x, qProj)), rotated(linear(x, kProj)), toHeads(linear(x, vProj), D)];
+    const seen = state.keyValues();
+    if (seen === undefined) {
+      const options = { blockSize, blockCounts, windowSize };
+      return linear(fromHeads(nativeSparseAttention(q, k, v, gCmp, gSlc, gSwa, options)), out);
+    }
+    seen.append(k, v);
+    const end = position + T;
+    const means = (name: string, tokens: Tensor) => {
+      const rows = state.rows(name, blockSize)!;
+      const complete = Math.floor(end / blockSize);
+      if (complete > rows.length) rows.append(blockMeans(tokens, boundsOf(rows.length, complete, blockSize)));
+      return complete === 0 ? zeros([B, 0, kvHeads, D]) : rows.all;
+    };
+    const { keys, values } = seen;
+    const output = nsaOver(
+      q,
+      { k: keys, v: values, kCmp: means('key means', keys), vCmp: means('value means', values) },
+      seen.attend(q, { window: windowSize }),
+      [gCmp, gSlc, gSwa],
+      {
+        blockSize,
+        blockCounts: Math.min(blockCounts, Math.floor(end / blockSize) + 1),
+        scale: D ** -0.5,
+        queryOffset: position,
+      },
     );
-    return linear(fromHeads(afterPast(output, position)), out);
+    return linear(fromHeads(output), out);
   };
 };
