@@ -1,6 +1,6 @@
 import { fma } from '../core/exp';
 import { loadLanes, storeLanes } from '../core/lanes';
-import { sigmoid, silu, siluSlope } from '../core/silu';
+import { quickSilu, sigmoid, siluSlope } from '../core/silu';
 
 // y_t = activation(bias + sum over k < W of w_k x_(t - W + 1 + k)), channel by channel. Weights lie as a table [W, D].
 // Before the first token stand the W - 1 columns of a state [D, W - 1], oldest first, or zeros. With `seq`, the number of
@@ -8,7 +8,7 @@ import { sigmoid, silu, siluSlope } from '../core/silu';
 
 /** Tokens of a work item, and channels of a work item of the gradient. */
 const ROWS: i32 = 64;
-const CHANNELS: i32 = 256;
+const CHANNELS: i32 = 512;
 /** Widths up to this have a path with four tokens at a time. */
 const NARROW: i32 = 4;
 
@@ -97,14 +97,14 @@ function fourRows(
   if (isSilu) for (let i: usize = 0; i < 4; i++) siluRow(y + i * rowY, n);
 }
 
-/** In a loop of its own, whose constants stay in registers, a tenth faster than in the tile. */
+/** n >= 4 numbers, in a loop whose body always runs: only there V8 keeps constants in registers. */
 function siluRow(y: usize, n: i32): void {
-  let i = 0;
-  for (; i + 8 <= n; i += 8, y += 32) {
-    const y0 = v128.load(y), y1 = v128.load(y, 16);
-    v128.store(y, silu(y0)); v128.store(y, silu(y1), 16);
-  }
-  for (; i < n; i += 4, y += 16) storeLanes(y, silu(loadLanes(y, n - i)), n - i);
+  const whole = y + (<usize>(n & ~3) << 2);
+  do {
+    v128.store(y, quickSilu(v128.load(y)));
+    y += 16;
+  } while (y < whole);
+  if (n & 3) storeLanes(y, quickSilu(loadLanes(y, n & 3)), n & 3);
 }
 
 /**
@@ -140,7 +140,7 @@ function convolve(
           sum = fma(loadLanes(pw, lanes), loadLanes(x + <usize>s * rowX + p, lanes), sum);
         }
       }
-      storeLanes(py + p, isSilu ? silu(sum) : sum, lanes);
+      storeLanes(py + p, isSilu ? quickSilu(sum) : sum, lanes);
     }
     t++;
   }
@@ -257,10 +257,26 @@ function addTaps(
   }
 }
 
+/** n >= 1 numbers g before the activation become its slopes times d; the last vector of g is whole. */
+function slopeRow(g: usize, d: usize, n: i32): void {
+  const whole = g + (<usize>(n & ~3) << 2);
+  if (n >= 4) {
+    do {
+      const x = v128.load(g);
+      v128.store(g, f32x4.mul(v128.load(d), siluSlope(x, sigmoid(x))));
+      g += 16; d += 16;
+    } while (g < whole);
+  }
+  if (n & 3) {
+    const x = v128.load(g);
+    v128.store(g, f32x4.mul(loadLanes(d, n & 3), siluSlope(x, sigmoid(x))));
+  }
+}
+
 /**
- * Items [begin, end) of batch, 64 tokens and 256 channels. dx [batch, T, D] and dstate [batch, D, W - 1]; the sums of the
+ * Items [begin, end) of batch, 64 tokens and 512 channels. dx [batch, T, D] and dstate [batch, D, W - 1]; the sums of the
  * gradients of weight and bias over an item's tokens go to partial [batch, blocks of tokens, W + 1, D]. dfinal, the gradient
- * of the final state, and dstate may be 0. `work` holds the gradient before the activation, [64 + W - 1, 256].
+ * of the final state, and dstate may be 0. With an activation `work` holds the gradient before it, [64 + W - 1, 512].
  */
 export function causalConv1dBackward(
   x: usize, w: usize, bias: usize, state: usize, seq: usize, dout: usize, dfinal: usize,
@@ -274,29 +290,19 @@ export function causalConv1dBackward(
     const from = block * ROWS, to = min(T, from + ROWS), beyond = min(T, from + ROWS + W - 1);
     const at = <usize>(batch * T) * row + channel, stateAt = (<usize>batch * row + channel) * <usize>(W - 1);
     const pstate = state ? state + stateAt : 0, pseq = seq ? seq + (<usize>(batch * T) << 2) : 0;
-    const g = work - <usize>from * pitch;
+    let g = dout + at, rowG = row;
     if (isSilu) {
+      g = work - <usize>from * pitch; rowG = pitch;
       convolve(
         x + at, row, w + channel, row, bias ? bias + channel : 0, pstate, pseq, g, pitch, from, beyond, T, 1 - W, n, W, 0,
       );
-    }
-    for (let t = from; t < beyond; t++) {
-      const pg = g + <usize>t * pitch, pd = dout + at + <usize>t * row;
-      for (let i = 0; i < n; i += 4) {
-        const p = <usize>i << 2;
-        let d = loadLanes(pd + p, n - i);
-        if (isSilu) {
-          const pre = v128.load(pg + p);
-          d = f32x4.mul(d, siluSlope(pre, sigmoid(pre)));
-        }
-        v128.store(pg + p, d);
-      }
+      for (let t = from; t < beyond; t++) slopeRow(g + <usize>t * pitch, dout + at + <usize>t * row, n);
     }
     // from the last tap to the first: dx_t is the sum over k of w_(W - 1 - k) g_(t + k)
-    convolve(g, pitch, w + channel + <usize>(W - 1) * row, 0 - row, 0, 0, pseq, dx + at, row, from, to, T, 0, n, W, 0);
+    convolve(g, rowG, w + channel + <usize>(W - 1) * row, 0 - row, 0, 0, pseq, dx + at, row, from, to, T, 0, n, W, 0);
     const sums = partial + <usize>(batch * blocks + block) * <usize>(W + 1) * row + channel;
     for (let k = 0; k <= W; k++) memory.fill(sums + <usize>k * row, 0, <usize>n << 2);
-    addTaps(g, pitch, x + at, row, pstate, pseq, sums, from, to, n, W);
+    addTaps(g, rowG, x + at, row, pstate, pseq, sums, from, to, n, W);
     for (let t = max(from, T - W + 1); dfinal && t < to; t++) {
       for (let i = 0; i < n; i++) {
         const p = dx + at + <usize>t * row + (<usize>i << 2);
@@ -311,7 +317,7 @@ export function causalConv1dBackward(
         let sum: f32 = dfinal && j >= T ? load<f32>(dfinal + p - (<usize>T << 2)) : 0;
         for (let k = max(0, j - T + 1); k <= j; k++) {
           const weight = load<f32>(w + channel + <usize>k * row + (<usize>i << 2));
-          sum += weight * load<f32>(g + <usize>(j - k) * pitch + (<usize>i << 2));
+          sum += weight * load<f32>(g + <usize>(j - k) * rowG + (<usize>i << 2));
         }
         store<f32>(dstate + p, sum);
       }

@@ -53,7 +53,7 @@ const NAME = 'causalConv1d';
 const UPDATE = 'causalConv1dUpdate';
 /** Tokens and channels of a work item, as the kernels have them. */
 const ROWS = 64;
-const CHANNELS = 256;
+const CHANNELS = 512;
 const BLOCK_COLUMNS = 64;
 
 /** x is [B, T, D], or [B, D] for one token. */
