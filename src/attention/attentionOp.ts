@@ -71,7 +71,7 @@ export function attentionKernel(call: Call<AttentionInput>): void {
     const splits = Math.ceil(Tk / SPLIT);
     const parts = call.scratch(B * Hkv * splits * Math.ceil(group / 8) * (128 + 32 * Dv));
     // biome-ignore format: one argument list per line of the entry point
-    launch('attentionDecode', B * Hkv * splits,
+    launch('attentionDecode', B * splits,
       input.q, input.k, input.v, ranges, parts, Tk, Hq, Hkv, D, Dv, attrs.scale, SPLIT, workspace(4 * KEYS * 8));
     launch('attentionMerge', B * Hkv, parts, output[0], output[1], input.sink, Tk, Hq, Hkv, Dv, SPLIT);
     return;
