@@ -1,6 +1,6 @@
 export { attentionForward } from './forward';
 export { attentionBackward } from './backward';
-export { attentionDecode, attentionMerge } from './decode';
+export { addShared, attentionDecode, attentionMerge, ownScores, sharedScores } from './decode';
 export { forgetGradient, forgetSums } from './forget';
 export { sumRows } from '../core/sumRows';
 export { groupedOuter } from '../core/groupedOuter';

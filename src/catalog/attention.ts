@@ -124,6 +124,16 @@ export const attention: CatalogEntry[] = [
         call: (ops, { q, k, v }) =>
           ops.scaledDotProductAttention(q, k, v, { isCausal: true, cuSeqlens: [0, 1, 11, 11, 24] }),
       },
+      {
+        id: 'decode-sink-B2-Tk530-Hq6-Hkv2-D12-Dv8',
+        inputs: { ...qkv(2, 1, 530, 6, 2, 12, 8), sink: { shape: [6] } },
+        call: (ops, { q, k, v, sink }) => ops.scaledDotProductAttention(q, k, v, { sink }),
+      },
+      {
+        id: 'decode-lengths-B2-Tk530-H9-D8-Dv16',
+        inputs: qkv(2, 1, 530, 9, 9, 8, 16),
+        call: (ops, { q, k, v }) => ops.scaledDotProductAttention(q, k, v, { kvLengths: [530, 7] }),
+      },
     ],
   },
   {

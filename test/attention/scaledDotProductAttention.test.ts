@@ -102,6 +102,9 @@ describe('one query over a cache', () => {
     [1, 1537, 1, 11, 8, 16, { isCausal: true, window: 700 }],
     [2, 700, 2, 2, 12, 8, { kvLengths: [0, 699] }],
     [1, 600, 1, 5, 6, 7, {}],
+    [1, 65, 8, 1, 64, 64, { isCausal: true }],
+    [1, 1030, 3, 1, 8, 16, {}],
+    [2, 530, 11, 1, 12, 24, { isCausal: true, window: 100 }],
   ])('B = %d, Tk = %d, Hkv = %d, group %d, D = %d, Dv = %d, %o', (B, Tk, Hkv, group, D, Dv, options) => {
     tidy(() => {
       const Hq = Hkv * group;
