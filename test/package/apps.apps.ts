@@ -60,7 +60,7 @@ function writeApp(name: string, sources: Record<string, string>): string {
   return app;
 }
 
-async function bundleWithVite(app: string, minify: boolean): Promise<string> {
+async function bundleWithVite(app: string, minify: boolean | 'esbuild'): Promise<string> {
   await build({
     root: app,
     configFile: false,
@@ -154,6 +154,11 @@ describe.each([
     });
     await expectRight(await bundle(app, !isolated), isolated);
   });
+});
+
+it('an app built with Vite, isolated and minified by esbuild, keeps its threads', async () => {
+  const app = writeApp('vite-esbuild', { 'index.html': START, 'main.js': blockFor('vite') + RESULT });
+  await expectRight(await bundleWithVite(app, 'esbuild'), true);
 });
 
 it.each([false, true])('a page without a bundler, isolated: %s', async (isolated) => {
