@@ -1,10 +1,11 @@
 import { fma } from '../core/exp';
 import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
-import { loadColumns, storeColumns } from '../core/transpose';
+import { loadColumns, storeColumns, transpose4 } from '../core/transpose';
 import {
-  Additive, CHANNEL_GATE, decayScores, fillAdditive, layOutChunk, loadBonus, loadChunk, loadRows, loadWritten,
-  lowerProduct, NO_GATE, pitchOf, prepareChunk, scaleRows, SCORES_ROW, shareTotal, storeRows, TOKENS, withoutDecays,
+  Additive, CHANNEL_GATE, checkpointOf, decayScores, decayToEnd, fillAdditive, layOutChunk, loadBonus, loadChunk, loadRows,
+  loadWritten, lowerProduct, NO_GATE, pitchOf, prepareChunk, scaleRows, SCORES_ROW, shareTotal, storeRows, TOKENS,
+  withoutDecays,
 } from './additiveChunk';
 
 // With R the gradient of the state after a chunk and dA = dO V^T, each product carrying the decay between its tokens,
@@ -41,7 +42,6 @@ class Gradients {
   R: usize;
   pitch: usize;
   bytes: usize;
-  checkpoints: usize;
   states: usize;
   /** where the states of the heads that take turns lie, and the bytes of each of them */
   buffers: usize;
@@ -55,19 +55,19 @@ class Gradients {
  * Gradients of an additive recurrence for items [begin, end) of sequence, part and key head. A part is up to `together` of the
  * value heads of a key head; the dq and dk of each go to part [parts, size]. The heads of `across` items take turns at a chunk,
  * so that memory is read in order. All but dq, dOutput and what additiveForward needs may be 0; du has one row [K] per item.
- * States before every chunk are kept for `segment` chunks at a time and computed again from those before each of the segments.
+ * additiveForward has kept the states before every `apart` chunks; those between are computed again.
  */
 export function additiveBackward(
-  q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, dOutput: usize, dFinal: usize,
+  q: usize, k: usize, v: usize, g: usize, u: usize, dOutput: usize, dFinal: usize,
   dq: usize, dk: usize, dv: usize, dg: usize, du: usize, dh0: usize, offsets: usize, work: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, segment: i32, kept: i32, together: i32, across: i32,
-  size: i32, begin: i32, end: i32,
+  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, checkpoints: usize, places: usize, apart: i32,
+  together: i32, across: i32, size: i32, begin: i32, end: i32,
 ): void {
   const c = changetype<Additive>(work), x = changetype<Gradients>(work + 256);
-  fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse);
+  fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse, checkpoints, places, apart);
   x.buffers = layOutGradients(x, c, layOutChunk(c, work + 512));
   const group = HV / H, parts = (group + together - 1) / together, bytes = <usize>(K * V) << 2;
-  x.buffer = <usize>(1 + segment + kept) * x.bytes;
+  x.buffer = <usize>(1 + apart) * x.bytes;
   if (gate == NO_GATE) {
     withoutDecays(c);
     shareTotal(c);
@@ -82,32 +82,26 @@ export function additiveBackward(
     const turns = (to - from) * x.members, bonuses = du + (<usize>(from * K) << 2);
     if (du) memory.fill(bonuses, 0, <usize>((to - from) * K) << 2);
     for (let turn = 0; turn < turns; turn++) {
-      const state = <usize>(sequence * HV + takeTurn(x, turn, group, segment)) * bytes;
-      loadTurned(x, c, h0 ? h0 + state : 0, x.checkpoints);
+      const state = <usize>(sequence * HV + takeTurn(x, turn, group)) * bytes;
       loadTurned(x, c, dFinal ? dFinal + state : 0, x.R);
     }
-    for (let n = 0; n < (chunks - 1) / segment * segment; n++) {
+    for (let stop = chunks, start = chunks; stop > 0; stop = start) {
+      start = (stop - 1) / apart * apart;
       for (let turn = 0; turn < turns; turn++) {
-        const head = takeTurn(x, turn, group, segment), next = x.checkpoints + <usize>(n / segment + 1) * x.bytes;
-        advance(x, c, head, first, last, n, n % segment ? next : next - x.bytes, next);
-      }
-    }
-    for (let start = (chunks - 1) / segment * segment; start >= 0; start -= segment) {
-      const stop = min(chunks, start + segment);
-      for (let turn = 0; turn < turns; turn++) {
-        takeTurn(x, turn, group, segment);
-        memory.copy(x.states, x.checkpoints + <usize>(start / segment) * x.bytes, x.bytes);
+        const head = takeTurn(x, turn, group);
+        turnOver(x, c, checkpointOf(c, sequence, head, start), x.states);
       }
       for (let n = start; n + 1 < stop; n++) {
         for (let turn = 0; turn < turns; turn++) {
-          const head = takeTurn(x, turn, group, segment), state = x.states + <usize>(n - start) * x.bytes;
-          advance(x, c, head, first, last, n, state, state + x.bytes);
+          const head = takeTurn(x, turn, group), state = x.states + <usize>(n - start) * x.bytes;
+          loadWritten(c, head, tokenOf(c, first, last, n), TOKENS);
+          writeTurned(x, c, c.values, c.rows, state, state + x.bytes);
         }
       }
       for (let n = stop - 1; n >= start; n--) {
         const rows = min(TOKENS, last - first - n * TOKENS), token = tokenOf(c, first, last, n);
         for (let turn = 0; turn < turns; turn++) {
-          const head = takeTurn(x, turn, group, segment), add = turn % x.members > 0;
+          const head = takeTurn(x, turn, group), add = turn % x.members > 0;
           const bonus = bonuses + (<usize>(turn / x.members * K) << 2);
           if (u) loadBonus(c, head);
           chunkGradients(x, c, head, token, rows, dOutput, x.states + <usize>(n - start) * x.bytes, dg != 0, bonus);
@@ -121,7 +115,7 @@ export function additiveBackward(
       }
     }
     for (let turn = 0; turn < turns && dh0 != 0; turn++) {
-      storeTurned(x, c, dh0 + <usize>(sequence * HV + takeTurn(x, turn, group, segment)) * bytes);
+      storeTurned(x, c, dh0 + <usize>(sequence * HV + takeTurn(x, turn, group)) * bytes);
     }
   }
 }
@@ -129,10 +123,9 @@ export function additiveBackward(
 /** The value head whose turn it is; its states are at hand. */
 // @ts-ignore: decorator
 @inline
-function takeTurn(x: Gradients, turn: i32, group: i32, segment: i32): i32 {
+function takeTurn(x: Gradients, turn: i32, group: i32): i32 {
   x.R = x.buffers + <usize>turn * x.buffer;
   x.states = x.R + x.bytes;
-  x.checkpoints = x.states + <usize>segment * x.bytes;
   return x.firstHead + turn / x.members * group + turn % x.members;
 }
 
@@ -176,35 +169,20 @@ function loadTurned(x: Gradients, c: Additive, src: usize, dst: usize): void {
   }
 }
 
+/** dst [V, K] = a state [K, V] as it was kept, turned over. */
+function turnOver(x: Gradients, c: Additive, src: usize, dst: usize): void {
+  for (let k: usize = 0; k < <usize>c.Kp; k += 4) {
+    for (let v: usize = 0; v < <usize>c.Vp; v += 4) {
+      transpose4(src + k * c.rowS + (v << 2), c.rowS, dst + v * x.pitch + (k << 2), x.pitch, false);
+    }
+  }
+}
+
 function storeTurned(x: Gradients, c: Additive, dst: usize): void {
   for (let k = 0; k < c.K; k++) {
     for (let v = 0; v < c.V; v++, dst += 4) {
       store<f32>(dst, load<f32>(x.R + <usize>v * x.pitch + (<usize>k << 2)));
     }
-  }
-}
-
-/** The state after chunk n from the one before it; both may be the same. */
-function advance(x: Gradients, c: Additive, head: i32, first: i32, last: i32, n: i32, state: usize, next: usize): void {
-  loadWritten(c, head, tokenOf(c, first, last, n), min(TOKENS, last - first - n * TOKENS));
-  if (c.gate == CHANNEL_GATE) decayToEnd(c, c.rows, c.rows, c.total);
-  else if (c.gate != NO_GATE) {
-    scaleRows(c.rows, c.rowK, c.decay + 128);
-    shareTotal(c);
-  }
-  writeTurned(x, c, c.values, c.rows, state, next);
-}
-
-/** y [16, K] = x times the decays after each token, and total [K] the product of all. */
-function decayToEnd(c: Additive, x: usize, y: usize, total: usize): void {
-  for (let p: usize = 0; p < c.rowK; p += 16) {
-    let d = f32x4.splat(1);
-    for (let at = c.rowK << 4; at > 0;) {
-      at -= c.rowK;
-      v128.store(y + at + p, f32x4.mul(d, v128.load(x + at + p)));
-      d = f32x4.mul(d, v128.load(c.decay + at + p));
-    }
-    v128.store(total + p, d);
   }
 }
 

@@ -66,6 +66,18 @@ export class Additive {
   outputs: usize;
   /** [K, V] */
   state: usize;
+  /** states before every `apart` chunks, as the way forward keeps them, and how many there are of the sequences before each */
+  checkpoints: usize;
+  places: usize;
+  apart: i32;
+}
+
+/** Where the state is kept before the `apart` chunks of a sequence that begin with chunk n. */
+// @ts-ignore: decorator
+@inline
+export function checkpointOf(c: Additive, sequence: i32, head: i32, n: i32): usize {
+  const place = load<i32>(c.places + (<usize>sequence << 2)) + n / c.apart;
+  return c.checkpoints + <usize>(place * c.HV + head) * (<usize>c.Kp * c.rowS);
 }
 
 // @ts-ignore: decorator
@@ -76,8 +88,11 @@ export function padded(size: i32): i32 {
 
 export function fillAdditive(
   c: Additive, q: usize, k: usize, v: usize, g: usize, u: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32,
+  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, checkpoints: usize, places: usize, apart: i32,
 ): void {
+  c.checkpoints = checkpoints;
+  c.places = places;
+  c.apart = apart;
   c.q = q;
   c.k = k;
   c.v = v;
@@ -178,10 +193,28 @@ export function loadChunk(c: Additive, head: i32, token: i32, rows: i32): void {
   loadValues(c, head, token, rows);
 }
 
-/** Only what the state takes up: k as `rows`, v and decays. */
+/** Only what the state takes up: k decayed to the chunk's end as `rows`, v and the chunk's decay. */
 export function loadWritten(c: Additive, head: i32, token: i32, rows: i32): void {
   loadRows(c.k + keyAt(c, head, token), pitchOf(c, c.H, c.K), rows, c.K, c.rows, c.Kp, 1);
   loadValues(c, head, token, rows);
+  if (c.gate == CHANNEL_GATE) decayToEnd(c, c.rows, c.rows, c.total);
+  else if (c.gate != NO_GATE) {
+    scaleRows(c.rows, c.rowK, c.decay + 128);
+    shareTotal(c);
+  }
+}
+
+/** y [16, K] = x times the decays after each token, and total [K] the product of all. */
+export function decayToEnd(c: Additive, x: usize, y: usize, total: usize): void {
+  for (let p: usize = 0; p < c.rowK; p += 16) {
+    let d = f32x4.splat(1);
+    for (let at = c.rowK << 4; at > 0;) {
+      at -= c.rowK;
+      v128.store(y + at + p, f32x4.mul(d, v128.load(x + at + p)));
+      d = f32x4.mul(d, v128.load(c.decay + at + p));
+    }
+    v128.store(total + p, d);
+  }
 }
 
 // @ts-ignore: decorator

@@ -1,21 +1,23 @@
 import { fma } from '../core/exp';
 import { product } from '../core/product';
+import { loadColumns } from '../core/transpose';
 import {
-  Additive, fillAdditive, layOutChunk, loadBonus, loadChunk, loadState, NO_GATE, pitchOf, prepareChunk, SCORES_ROW,
-  storeRows, storeState, TOKENS, withoutDecays,
+  Additive, checkpointOf, fillAdditive, layOutChunk, loadBonus, loadChunk, loadState, loadWritten, NO_GATE, pitchOf,
+  prepareChunk, SCORES_ROW, storeRows, storeState, TOKENS, withoutDecays,
 } from './additiveChunk';
 
 /**
  * o and the final state of an additive recurrence, for (sequence, value head) items [begin, end). g, u, h0, o and hT may be
- * 0 (no decay, no bonus, zeros, not wanted). Heads of a sequence take turns, `together` at a time, so that the rows of a
- * chunk are read in the order they lie in.
+ * 0 (no decay, no bonus, zeros, not wanted), as may `checkpoints` where no states are kept for the way back. Heads of a
+ * sequence take turns, `together` at a time, so that the rows of a chunk are read in the order they lie in.
  */
 export function additiveForward(
   q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, together: i32, begin: i32, end: i32,
+  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, together: i32,
+  checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
 ): void {
   const c = changetype<Additive>(work);
-  fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse);
+  fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse, checkpoints, places, apart);
   const states = layOutChunk(c, work + 256), size = <usize>(K * V) << 2, padded = <usize>c.Kp * c.rowS;
   if (gate == NO_GATE) withoutDecays(c);
   for (let from = begin, to = begin; from < end; from = to) {
@@ -31,11 +33,21 @@ export function additiveForward(
       for (let item = from; item < to; item++) {
         const head = item % HV;
         c.state = states + <usize>(item - from) * padded;
+        const chunk = (done - first) / TOKENS;
+        if (checkpoints && chunk % apart == 0) memory.copy(checkpointOf(c, sequence, head, chunk), c.state, padded);
+        if (!o) {
+          loadWritten(c, head, token, rows);
+          loadColumns(c.rows, c.rowK, TOKENS, c.Kp, c.keys, SCORES_ROW, c.Kp);
+          for (let at: usize = 0; at < c.rowV; at += 32) write(c, at);
+          continue;
+        }
         if (u) loadBonus(c, head);
         loadChunk(c, head, token, rows);
         prepareChunk(c);
-        for (let at: usize = 0; at < c.rowV; at += 32) readAndWrite(c, at);
-        if (!o) continue;
+        for (let at: usize = 0; at < c.rowV; at += 32) {
+          read(c, at);
+          write(c, at);
+        }
         const row = o + ((<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2);
         storeRows(c.outputs, c.Vp, rows, V, row, pitchOf(c, HV, V), false);
       }
@@ -46,14 +58,23 @@ export function additiveForward(
   }
 }
 
-/** O = Q S + A V, then S' = diag(w_1 ... w_16) S + K^T V, of eight columns. */
-function readAndWrite(c: Additive, at: usize): void {
+/** O = Q S + A V of eight columns. */
+// @ts-ignore: decorator
+@inline
+function read(c: Additive, at: usize): void {
   const state = c.state + at, values = c.values + at, outputs = c.outputs + at, rowV = c.rowV;
   product(c.queries, c.rowK, 4, state, c.rowS, c.Kp, outputs, rowV, 16, 8, false);
   product(c.scores, SCORES_ROW, 4, values, rowV, 8, outputs, rowV, 8, 8, true);
   product(c.scores + 8 * SCORES_ROW, SCORES_ROW, 4, values, rowV, 16, outputs + 8 * rowV, rowV, 8, 8, true);
   if (irregular(outputs, rowV)) readInOrder(c, at);
-  if (c.gate == NO_GATE) product(c.keys, SCORES_ROW, 4, values, rowV, 16, state, c.rowS, c.Kp, 8, true);
+}
+
+/** S' = diag(w_1 ... w_16) S + K^T V of eight columns. */
+// @ts-ignore: decorator
+@inline
+function write(c: Additive, at: usize): void {
+  const state = c.state + at, values = c.values + at;
+  if (c.gate == NO_GATE) product(c.keys, SCORES_ROW, 4, values, c.rowV, 16, state, c.rowS, c.Kp, 8, true);
   else for (let k: usize = 0; k < <usize>c.Kp; k += 4) decayTile(c, k, state + k * c.rowS, values);
 }
 

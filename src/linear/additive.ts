@@ -12,6 +12,8 @@ export interface AdditiveOptions extends RecurrentOptions {
 }
 
 export type AdditiveInput = 'q' | 'k' | 'v' | 'g' | 'u' | 'initialState';
+/** What the gradient has besides. */
+type BackwardInput = 'dOutput' | 'dFinal' | 'checkpoints';
 
 export interface AdditiveAttrs {
   scale: number;
@@ -67,7 +69,7 @@ function chunkFloats(Kp: number, Vp: number): number {
   return Kp * (4 * 16 + 4 + 2) + 2 * 16 * 16 + Vp * 2 * 16;
 }
 
-/** As `layOutGradients` does. */
+/** As `layOutGradients` does, and states of the heads that take turns. */
 function gradientFloats(Kp: number, Vp: number, states: number): number {
   return Kp * (8 * 16 + 1) + Vp * 4 * 16 + 16 * 16 + states * Vp * (Kp + 8);
 }
@@ -84,20 +86,37 @@ const RECURRENT_UP_TO = [
   { state: Number.POSITIVE_INFINITY, tokens: 8 },
 ];
 
-const isShort = (T: number, K: number, V: number) =>
-  T <= RECURRENT_UP_TO.find(({ state }) => K * V <= state)!.tokens;
+function isShort(shape: Shapes, attrs: AdditiveAttrs): boolean {
+  const { longest, K, V } = sizesOf(shape, attrs);
+  return longest <= RECURRENT_UP_TO.find(({ state }) => K * V <= state)!.tokens;
+}
 
 /** Bytes of states of heads that take turns at a chunk, so that memory is read in order. */
 const STATES_TOGETHER = 2 ** 18;
 
-/** Above this many bytes of states before every chunk, they are kept for a segment of the sequence at a time. */
-const KEPT_STATES = 16 * 2 ** 20;
-
-/** Value heads of a key head that are one work item on the way back, at most. */
-const HEADS_TOGETHER = 4;
+/** Value heads of a key head that are one work item on the way back, at most, and bytes of their states. */
+const HEADS_OF_ITEM = 4;
+const STATES_OF_ITEM = 2 ** 24;
 
 /** Bytes of the states of all heads that take turns on the way back. */
-const KEPT_TOGETHER = 32 * 2 ** 20;
+const STATES_TOGETHER_BACK = 2 ** 19;
+
+/**
+ * The states that the way back wants kept: those before every few chunks, twice as many numbers as v has. `places` are the
+ * states of the sequences before each.
+ */
+function keptOf(shape: Shapes, attrs: AdditiveAttrs) {
+  const { HV, Kp, Vp } = sizesOf(shape, attrs);
+  const apart = Math.max(1, Math.round(Kp / 32));
+  let states = 0;
+  const places = attrs.offsets.slice(1).map((end, n) => {
+    const before = states;
+    states += Math.ceil((end - attrs.offsets[n]) / 16 / apart);
+    return before;
+  });
+  const kept: Shape = [states, HV, Kp, Vp + 8];
+  return { apart, places, kept };
+}
 
 /** The options of a call, checked, as the kernels take them. */
 export function additiveAttrs(
@@ -119,28 +138,31 @@ type Call = Pick<
 >;
 type Pointers<N extends string> = { readonly [name in N]?: number };
 
-/** Launches the forward kernels; an absent output is not computed. */
+/** Launches the forward kernels; an absent output is not computed, and no states are kept where there is no place for them. */
 export function launchForward(
   call: Call,
   shape: Shapes,
   input: Pointers<AdditiveInput>,
   [output, finalState]: readonly (number | undefined)[],
+  checkpoints = 0,
 ): void {
   const { attrs, workspace, launch } = call;
-  const { HV, K, V, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
+  const { HV, K, V, sequences, args, Kp, Vp } = sizesOf(shape, attrs);
   // biome-ignore format: one argument list per line of the entry point
   const tensors = [
     input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
     output ?? 0, finalState ?? 0, heapOffsets(call, attrs.offsets),
   ] as const;
-  if (isShort(longest, K, V) && output !== undefined) {
+  if (isShort(shape, attrs) && output !== undefined) {
     const work = workspace(4 * (((K + 3) & ~3) + (finalState === undefined ? K * V : 0)));
     launch('additiveStep', sequences * HV, ...tensors, work, ...args);
   } else {
+    const { apart, places } = keptOf(shape, attrs);
     const state = Kp * (Vp + 8);
     const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * state))));
     const work = workspace(256 + 4 * (chunkFloats(Kp, Vp) + together * state));
-    launch('additiveForward', sequences * HV, ...tensors, work, ...args, together);
+    const kept = [checkpoints, checkpoints === 0 ? 0 : heapOffsets(call, places), apart] as const;
+    launch('additiveForward', sequences * HV, ...tensors, work, ...args, together, ...kept);
   }
 }
 
@@ -148,21 +170,23 @@ export function launchForward(
 export function launchBackward(
   call: Call,
   shape: Shapes,
-  input: Pointers<AdditiveInput | 'dOutput' | 'dFinal'>,
+  input: Pointers<AdditiveInput | BackwardInput>,
   gradients: Pointers<AdditiveInput>,
 ): void {
   const { attrs, scratch, workspace, launch } = call;
-  const { H, HV, K, sequences, longest, args, Kp, Vp } = sizesOf(shape, attrs);
-  const chunks = Math.max(1, Math.ceil(longest / 16));
-  const kept = chunks * Kp * Vp * 4 <= KEPT_STATES;
-  const segment = kept ? chunks : Math.ceil(Math.sqrt(chunks));
-  const checkpoints = Math.ceil(chunks / segment);
-  const states = 1 + segment + checkpoints;
+  const { H, HV, K, sequences, args, Kp, Vp } = sizesOf(shape, attrs);
+  const { apart, places, kept } = keptOf(shape, attrs);
+  let checkpoints = input.checkpoints ?? 0;
+  if (checkpoints === 0) {
+    checkpoints = scratch(4 * kept.reduce((a, b) => a * b));
+    launchForward(call, shape, input, [], checkpoints);
+  }
+  const states = 1 + apart;
   const bytes = 4 * states * Vp * (Kp + 8);
-  const fitting = Math.floor(KEPT_STATES / bytes);
-  const parts = Math.ceil(HV / H / Math.max(1, Math.min(HEADS_TOGETHER, fitting)));
+  const fitting = Math.max(1, Math.min(HEADS_OF_ITEM, Math.floor(STATES_OF_ITEM / bytes)));
+  const parts = Math.ceil(HV / H / fitting);
   const together = Math.ceil(HV / H / parts);
-  const across = Math.ceil(H / Math.ceil(H / Math.max(1, Math.floor(KEPT_TOGETHER / (bytes * together)))));
+  const across = Math.max(1, Math.min(H, Math.floor(STATES_TOGETHER_BACK / (bytes * together))));
   const size = attrs.offsets.at(-1)! * H * K;
   const partial = (gradient: number | undefined) =>
     parts === 1 || gradient === undefined ? (gradient ?? 0) : scratch(4 * parts * size);
@@ -173,10 +197,10 @@ export function launchBackward(
   );
   // biome-ignore format: one argument list per line of the entry point
   launch('additiveBackward', sequences * parts * H,
-    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
-    input.dOutput!, input.dFinal ?? 0,
+    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.dOutput!, input.dFinal ?? 0,
     dq, dk, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
-    heapOffsets(call, attrs.offsets), work, ...args, segment, checkpoints, together, across, size);
+    heapOffsets(call, attrs.offsets), work, ...args, checkpoints, heapOffsets(call, places), apart,
+    together, across, size);
   const add = (from: number, to: number, rows: number, columns: number) =>
     launch('sumRows', Math.ceil(columns / 64), from, to, rows, columns);
   if (parts > 1) add(dq, gradients.q!, parts, size);
@@ -186,7 +210,7 @@ export function launchBackward(
 
 /** An additive recurrence under its own name: the chunked kernels, the float64 reference and the gradient. */
 export function defineAdditive(name: string) {
-  const backward = defineLinearOp<AdditiveInput | 'dOutput' | 'dFinal', AdditiveAttrs>({
+  const backward = defineLinearOp<AdditiveInput | BackwardInput, AdditiveAttrs>({
     name: `${name}Backward`,
     outputs: (shapes) => gradientNames(shapes).map((input) => shapes[input]!),
     kernel: (call) => {
@@ -200,10 +224,11 @@ export function defineAdditive(name: string) {
   const op = defineLinearOp<AdditiveInput, AdditiveAttrs>({
     name,
     outputs: outputShapes,
-    kernel: (call) => launchForward(call, call.shape, call.input, call.output),
+    kernel: (call) => launchForward(call, call.shape, call.input, call.output, call.kept[0]),
     reference: additiveReference,
-    gradient: ({ inputs, dy, attrs }) => {
-      const gradients = backward.run({ ...inputs, dOutput: dy[0], dFinal: dy[1] }, attrs);
+    kept: (shape, attrs) => (isShort(shape, attrs) ? [] : [keptOf(shape, attrs).kept]),
+    gradient: ({ inputs, kept: [checkpoints], dy, attrs }) => {
+      const gradients = backward.run({ ...inputs, dOutput: dy[0], dFinal: dy[1], checkpoints }, attrs);
       return Object.fromEntries(gradientNames(inputs).map((input, i) => [input, gradients[i]]));
     },
   });
