@@ -54,7 +54,7 @@ function turn(
   });
 }
 
-function summary(samples: readonly number[]): Timing {
+export function summary(samples: readonly number[]): Timing {
   const sorted = [...samples].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
   const mean = samples.reduce((a, b) => a + b, 0) / samples.length;

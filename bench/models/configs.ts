@@ -40,9 +40,15 @@ export const configs = {
 
 const few = { vocab_size: 256, hidden_size: 128, intermediate_size: 256, num_hidden_layers: 4 };
 
-/** The same in small, for long sequences; the delta rule without attention. */
+/** The same in small, for long sequences and tests; for the former the delta rule without attention. */
 export const small = {
   'small llama': { ...configs.llama, ...few, num_attention_heads: 2, num_key_value_heads: 1 },
   'small mamba-2': { ...configs['mamba-2'], ...few, num_heads: 4 },
   'small gated delta': { ...configs['gated delta hybrid'], ...few, num_heads: 2, attn: undefined },
+};
+export const smallHybrid = {
+  ...configs['gated delta hybrid'],
+  ...few,
+  num_heads: 2,
+  attn: { layers: [1, 3], num_heads: 2, num_kv_heads: 1 },
 };

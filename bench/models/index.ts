@@ -3,16 +3,19 @@ import { info } from '../../src/index';
 import type { Cache, Model } from '../../src/models';
 import { valuesOf } from '../../src/models/values';
 import { uniform } from '../../src/random';
-import { type Contender, measure, QUICK, STEADY, type Timing } from '../measure';
+import { type Contender, measure, QUICK, STEADY, summary, type Timing } from '../measure';
 import { onnxRuntime, openSession } from '../onnx/session';
 import { configs, small } from './configs';
-import { llamaOnnx } from './llama';
+import { modelOnnx } from './onnx';
 import { parametersOf, randomModel } from './randomModel';
 
 const PROMPT = 512;
 const CHUNK = 2048;
 /** Where the time of a token is taken in small models. */
 const POSITIONS = [256, 2048, 8192, 32768];
+/** Tokens that a small recurrent model writes one by one, and how many share a median. */
+const LONG = 32768;
+const WINDOW = 4096;
 
 export interface ModelRow {
   model: string;
@@ -67,22 +70,40 @@ function decode(model: Model, count: number, name = 'linnet'): Contender {
   };
 }
 
+/** Writes so many tokens, each read back by the model, and gives the times of each window of them. */
+export function timesAlong(model: Model, count: number, window: number): Record<string, Timing> {
+  const cache = model.createCache();
+  const times: Record<string, Timing> = {};
+  let id = 1;
+  for (let begin = 0; begin < count; begin += window) {
+    const samples: number[] = [];
+    for (let i = begin; i < Math.min(begin + window, count); i++) {
+      const start = performance.now();
+      const logits = valuesOf(() => model.forward(row(Int32Array.of(id)), { cache, last: true }));
+      id = logits.indexOf(Math.max(...logits));
+      samples.push(performance.now() - start);
+    }
+    times[`${begin} to ${begin + samples.length}`] = summary(samples);
+  }
+  cache.dispose();
+  return times;
+}
+
+const isRecurrent = ({ spec }: Model) => spec.layers.every(({ token }) => token.mixer.type !== 'attention');
+
 async function rivals(model: Model, phase: 'prefill' | 'decode', ids: Int32Array): Promise<Contender[]> {
-  const { layers } = model.spec;
-  const { mixer } = layers[0].token;
-  const ort = mixer.type === 'attention' ? await onnxRuntime(info().threads.count) : undefined;
-  if (ort === undefined || mixer.type !== 'attention') return [];
+  const ort = await onnxRuntime(info().threads.count);
+  if (ort === undefined) return [];
   const random = uniform(1);
-  const keys = () =>
-    Float32Array.from({ length: PROMPT * mixer.kvHeads * mixer.headDim }, () => random() - 0.5);
+  const one = Int32Array.of(1);
+  const states = Object.fromEntries(
+    Object.entries(modelOnnx(model, one, { seen: PROMPT, states: {} }).feeds).map(([name, feed]) => [
+      name.replace('past', 'present'),
+      Float32Array.from((feed as { data: Float32Array }).data, () => random() - 0.5),
+    ]),
+  );
   const description =
-    phase === 'prefill'
-      ? llamaOnnx(model, ids)
-      : llamaOnnx(
-          model,
-          Int32Array.of(1),
-          layers.map(() => [keys(), keys()]),
-        );
+    phase === 'prefill' ? modelOnnx(model, ids) : modelOnnx(model, one, { seen: PROMPT, states });
   const { run, close } = await openSession(ort, description);
   return [{ name: 'onnxruntime-web', start: run, close }];
 }
@@ -121,7 +142,12 @@ export async function benchModels({ quick, json }: { quick?: boolean; json?: boo
     const contenders = POSITIONS.map((count) => decode(model, count, `after ${count}`));
     const times = await measure(contenders, pace);
     for (const contender of contenders) await contender.close?.();
-    add({ model: name, parameters: parametersOf(model), phase: 'decode', tokens: 1, times });
+    const parameters = parametersOf(model);
+    add({ model: name, parameters, phase: 'decode', tokens: 1, times });
+    if (isRecurrent(model)) {
+      const along = timesAlong(model, quick ? LONG / 4 : LONG, quick ? WINDOW / 4 : WINDOW);
+      add({ model: name, parameters, phase: 'decode along the way', tokens: 1, times: along });
+    }
     model.dispose();
   }
   if (json) console.log(JSON.stringify(rows, null, 2));
