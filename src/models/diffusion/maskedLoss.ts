@@ -14,7 +14,10 @@ export interface TimeOptions {
   times?: ArrayLike<number>;
   /** Times are drawn from here to 1; default 1e-3. */
   minTime?: number;
-  /** Draws the times of a batch from B equal stretches, one each, which lowers the variance (MDLM); default true. */
+  /**
+   * Spreads the times of a batch evenly, from a start that is drawn, which lowers the variance; each sequence still has any
+   * time (Kingma et al., "Variational Diffusion Models", appendix I.1). Default true.
+   */
   lowDiscrepancy?: boolean;
 }
 
@@ -32,7 +35,8 @@ export function drawTimes(
     return Array.from(times);
   }
   checkWithin(op, 'minTime', minTime, 0, 1);
-  const draws = Array.from({ length: B }, (_, b) => (lowDiscrepancy ? (b + random()) / B : random()));
+  const start = random();
+  const draws = Array.from({ length: B }, (_, b) => (lowDiscrepancy ? (start + b / B) % 1 : random()));
   return draws.map((draw) => minTime + (1 - minTime) * draw);
 }
 

@@ -259,7 +259,7 @@ describe('DiffusionTransformer', () => {
 
   it('learns the world: losses come near its entropy, and samples to its distribution', async () => {
     const model = new DiffusionTransformer({ vocabSize: 3, size: 16, layers: 1, heads: 2 });
-    const optimizer = train.adam(0.01);
+    const optimizers = [train.adam(0.01), train.adam(0.002)];
     const random = uniform(9);
     const cumulative = probabilities.map((_, n) => probabilities.slice(0, n + 1).reduce((a, b) => a + b));
     const batch = () =>
@@ -268,9 +268,9 @@ describe('DiffusionTransformer', () => {
         return sequences[cumulative.filter((end) => end <= at).length % 8];
       });
     const losses: number[] = [];
-    for (let step = 0; step < 120; step++) {
+    for (let step = 0; step < 160; step++) {
       const rows = batch();
-      const cost = optimizer.minimize(
+      const cost = optimizers[step < 120 ? 0 : 1].minimize(
         () =>
           maskedDiffusionLoss((ids) => model.forward(ids), rows, { maskToken: MASK, seed: step }) as never,
         true,
@@ -290,7 +290,7 @@ describe('DiffusionTransformer', () => {
     });
     const distance = frequencies(rows).reduce((s, p, i) => s + Math.abs(p - probabilities[i]), 0) / 2;
     expect(distance).toBeLessThan(0.1);
-    optimizer.dispose();
+    for (const optimizer of optimizers) optimizer.dispose();
     model.dispose();
   });
 });
