@@ -144,4 +144,4 @@ function decode(Hq: number, Hkv: number): Workload {
   };
 }
 
-export const int8Decode: Workload[] = [decode(8, 2)];
+export const int8Decode: Workload[] = [decode(8, 2), decode(8, 8)];

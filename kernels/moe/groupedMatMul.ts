@@ -1,7 +1,7 @@
 import { packPanel, panelProduct, PANEL_ROW, rowAt, fillPanel, unpackPanel } from '../core/panel';
 import { vectorProduct } from '../core/vector';
 
-// A block is three int32: expert, first slot, number of slots (1..64). All slots of a block are of one expert.
+// A block is three int32: expert, first slot, number of slots (1..128). All slots of a block are of one expert.
 export const BLOCK_BYTES: usize = 12;
 const BLOCK_PANELS: i32 = 16;
 /** Up to this many slots the weight is read once per slot instead of computing 8 lanes. */

@@ -7,7 +7,7 @@ import { fillPanel, packPanel, PANEL_ROW, panelProduct, rowAt, unpackPanel } fro
 import { vectorProduct } from '../core/vector';
 
 const BLOCK_PANELS: i32 = 16;
-/** Hidden features computed at a time: gate, up and h of 64 tokens stay in the second-level cache. */
+/** Hidden features computed at a time: gate, up and h of a block of tokens stay in the second-level cache. */
 const CHUNK: i32 = 256;
 
 /** Where the rows of gate and up lie among the rows of gate_up: gate f at gate0 + f * step, up f at up0 + f * step. */

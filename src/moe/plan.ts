@@ -16,7 +16,7 @@ export interface Plan {
   expert: Int32Array;
   /** By slot: its place in the routing weights. */
   weight: Int32Array;
-  /** Expert, first slot, number of slots: runs of at most 64 slots of one expert. */
+  /** Expert, first slot, number of slots: runs of at most BLOCK_SLOTS slots of one expert. */
   blocks: Int32Array;
   /** Slots of each token are `order[start[token]]` to `order[start[token + 1] - 1]`, in the order they were chosen. */
   start: Int32Array;

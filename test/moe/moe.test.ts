@@ -315,6 +315,20 @@ describe('moeMlp', () => {
 });
 
 describe('groupedMatMul', () => {
+  it.each([false, true])('adds long products up in parts, transposeWeights %s', (transposeWeights) => {
+    const [sizes, D, F] = [[9, 0, 20], 600, 21];
+    tidy(() => {
+      const { x, weights } = drawInputs({
+        x: { shape: [29, D] },
+        weights: { shape: transposeWeights ? [3, F, D] : [3, D, F] },
+      });
+      expectEqual(
+        linnet.groupedMatMul(x, weights, sizes, { transposeWeights }),
+        reference.groupedMatMul(x, weights, ints(sizes, [3]), { transposeWeights }),
+      );
+    });
+  });
+
   it('equals the reference for any groups', () => {
     fc.assert(
       fc.property(
