@@ -21,32 +21,51 @@ function linear(x: usize, row: usize, w: usize, bias: usize, d: i32, out: usize,
   product(x, row, 4, w, <usize>d << 2, d, out, pitch, tokens, d, true);
 }
 
-/** Items [begin, end) of ceil(rows / 32) blocks times H heads; `work` holds two blocks [32, d]. */
+/** rates [d] = -c softplus(p) */
+// @ts-ignore: decorator
+@inline
+function loadRates(param: usize, d: i32, c: f32, rates: usize): void {
+  for (let k = 0; k < d; k += 4) {
+    const q = <usize>k << 2;
+    v128.store(rates + q, f32x4.mul(f32x4.splat(-c), softplus(loadLanes(param + q, d - k))));
+  }
+}
+
+/**
+ * Items [begin, end) of ceil(rows / 32) blocks times H heads; `work` holds two blocks [32, d] and a row. The gates go to i and
+ * r, unless these are 0.
+ */
 export function rgLruGates(
-  x: usize, param: usize, wi: usize, bi: usize, wr: usize, br: usize, reset: usize, a: usize, b: usize, work: usize,
+  x: usize, param: usize, wi: usize, bi: usize, wr: usize, br: usize, reset: usize,
+  a: usize, b: usize, i: usize, r: usize, work: usize,
   rows: i32, H: i32, d: i32, c: f32, begin: i32, end: i32,
 ): void {
   const row = <usize>(H * d) << 2, pitch = <usize>((d + 3) & ~3) << 2;
-  const zi = work, zr = work + <usize>BLOCK * pitch, minusC = f32x4.splat(-c);
-  const zero = f32x4.splat(0), one = f32x4.splat(1);
+  const zi = work, zr = work + <usize>BLOCK * pitch, rates = zr + <usize>BLOCK * pitch;
+  const zero = f32x4.splat(0);
   for (let item = begin; item < end; item++) {
     const first = item / H * BLOCK, head = <usize>(item % H * d) << 2, matrix = head * <usize>d;
     const tokens = min(BLOCK, rows - first), at = <usize>first * row + head;
     linear(x + at, row, wi + matrix, bi + head, d, zi, pitch, tokens);
     linear(x + at, row, wr + matrix, br + head, d, zr, pitch, tokens);
+    loadRates(param + head, d, c, rates);
     for (let t = 0; t < tokens; t++) {
       const here = at + <usize>t * row, from = <usize>t * pitch;
       const fresh = reset != 0 && load<i32>(reset + (<usize>(first + t) << 2)) != 0;
       for (let k = 0; k < d; k += 4) {
         const q = <usize>k << 2, n = d - k;
-        const input = f32x4.mul(sigmoid(v128.load(zi + from + q)), loadLanes(x + here + q, n));
+        const gateI = sigmoid(v128.load(zi + from + q)), gateR = sigmoid(v128.load(zr + from + q));
+        if (i) {
+          storeLanes(i + here + q, gateI, n);
+          storeLanes(r + here + q, gateR, n);
+        }
+        const input = f32x4.mul(gateI, loadLanes(x + here + q, n));
         if (fresh) {
           storeLanes(a + here + q, zero, n);
           storeLanes(b + here + q, input, n);
           continue;
         }
-        const rate = f32x4.mul(minusC, softplus(loadLanes(param + head + q, n)));
-        const log = f32x4.mul(rate, sigmoid(v128.load(zr + from + q)));
+        const log = f32x4.mul(v128.load(rates + q), gateR);
         const root = f32x4.sqrt(f32x4.neg(expm1(f32x4.add(log, log))));
         storeLanes(a + here + q, exp(log), n);
         storeLanes(b + here + q, f32x4.mul(root, input), n);
@@ -78,43 +97,45 @@ export function transposeHeads(w: usize, out: usize, d: i32, begin: i32, end: i3
 
 /**
  * For the items of rgLruGates: dx, and as rows [rows, H d] the gradients of both gates before their sigmoids, dzi and dzr, and of
- * p, dp, to be summed over tokens. wiT and wrT are the weights turned over; `work` holds two blocks.
+ * p, dp, to be summed over tokens. i and r are the gates, wiT and wrT the weights turned over; `work` holds two rows [d].
  */
 export function rgLruGatesBackward(
-  x: usize, param: usize, wi: usize, bi: usize, wr: usize, br: usize, reset: usize, da: usize, db: usize,
+  x: usize, param: usize, i: usize, r: usize, reset: usize, da: usize, db: usize,
   wiT: usize, wrT: usize, dx: usize, dzi: usize, dzr: usize, dp: usize, work: usize,
   rows: i32, H: i32, d: i32, c: f32, begin: i32, end: i32,
 ): void {
   const row = <usize>(H * d) << 2, pitch = <usize>((d + 3) & ~3) << 2;
-  const zi = work, zr = work + <usize>BLOCK * pitch, minusC = f32x4.splat(-c);
+  const rates = work, slopes = work + pitch, minusC = f32x4.splat(-c);
   const zero = f32x4.splat(0), one = f32x4.splat(1);
   for (let item = begin; item < end; item++) {
     const first = item / H * BLOCK, head = <usize>(item % H * d) << 2, matrix = head * <usize>d;
     const tokens = min(BLOCK, rows - first), at = <usize>first * row + head;
-    linear(x + at, row, wi + matrix, bi + head, d, zi, pitch, tokens);
-    linear(x + at, row, wr + matrix, br + head, d, zr, pitch, tokens);
+    loadRates(param + head, d, c, rates);
+    for (let k = 0; k < d; k += 4) {
+      const q = <usize>k << 2;
+      v128.store(slopes + q, f32x4.mul(minusC, sigmoid(loadLanes(param + head + q, d - k))));
+    }
     for (let t = 0; t < tokens; t++) {
-      const here = at + <usize>t * row, from = <usize>t * pitch;
+      const here = at + <usize>t * row;
       const fresh = reset != 0 && load<i32>(reset + (<usize>(first + t) << 2)) != 0;
       for (let k = 0; k < d; k += 4) {
         const q = <usize>k << 2, n = d - k;
-        const i = sigmoid(v128.load(zi + from + q)), r = sigmoid(v128.load(zr + from + q));
-        const value = loadLanes(x + here + q, n), p = loadLanes(param + head + q, n);
-        const rate = f32x4.mul(minusC, softplus(p)), log = f32x4.mul(rate, r);
+        const gateI = loadLanes(i + here + q, n), gateR = loadLanes(r + here + q, n), value = loadLanes(x + here + q, n);
+        const rate = v128.load(rates + q), log = f32x4.mul(rate, gateR);
         const root = fresh ? one : f32x4.sqrt(f32x4.neg(expm1(f32x4.add(log, log))));
         const gain = loadLanes(db + here + q, n), scaled = f32x4.mul(gain, root);
-        storeLanes(dx + here + q, f32x4.mul(scaled, i), n);
-        storeLanes(dzi + here + q, f32x4.mul(f32x4.mul(scaled, value), f32x4.mul(i, f32x4.sub(one, i))), n);
+        storeLanes(dx + here + q, f32x4.mul(scaled, gateI), n);
+        storeLanes(dzi + here + q, f32x4.mul(f32x4.mul(scaled, value), f32x4.mul(gateI, f32x4.sub(one, gateI))), n);
         let dLog = zero;
         if (!fresh) {
           const decay = exp(log);
-          const dRoot = f32x4.mul(f32x4.mul(gain, i), value);
+          const dRoot = f32x4.mul(f32x4.mul(gain, gateI), value);
           dLog = f32x4.sub(loadLanes(da + here + q, n), f32x4.mul(f32x4.div(decay, f32x4.pmax(root, f32x4.splat(MIN_ROOT))), dRoot));
           dLog = f32x4.mul(dLog, decay);
         }
-        const dr = f32x4.mul(dLog, r);
-        storeLanes(dp + here + q, f32x4.mul(f32x4.mul(minusC, dr), sigmoid(p)), n);
-        storeLanes(dzr + here + q, f32x4.mul(f32x4.mul(rate, dr), f32x4.sub(one, r)), n);
+        const dr = f32x4.mul(dLog, gateR);
+        storeLanes(dp + here + q, f32x4.mul(dr, v128.load(slopes + q)), n);
+        storeLanes(dzr + here + q, f32x4.mul(f32x4.mul(rate, dr), f32x4.sub(one, gateR)), n);
       }
     }
     product(dzi + at, row, 4, wiT + matrix, <usize>d << 2, d, dx + at, row, tokens, d, true);

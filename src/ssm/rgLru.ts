@@ -44,25 +44,28 @@ function sizesOf({ x, inputGateBias }: Shapes, { c }: RgLruAttrs) {
     H,
     d,
     items: H * Math.ceil(rows / BLOCK),
-    workBytes: 8 * BLOCK * ((d + 3) & ~3),
+    rowBytes: 4 * ((d + 3) & ~3),
     sizes: [rows, H, d, c] as const,
   };
 }
 
-/** The decay and the input of the scan. */
+/** The decay and the input of the scan; the gates i and r are kept for the gradient. */
 const gates = defineSsmOp<Input | 'reset', RgLruAttrs>({
   name: `${NAME}Gates`,
   outputs: ({ x }) => [x!, x!],
-  kernel: ({ input, shape, output: [a, b], attrs, workspace, launch }) => {
-    const { items, workBytes, sizes } = sizesOf(shape, attrs);
+  kept: ({ x }) => [x!, x!],
+  kernel: ({ input, shape, output: [a, b], kept: [i, r], attrs, workspace, launch }) => {
+    const { items, rowBytes, sizes } = sizesOf(shape, attrs);
     const { x, reset, recurrentParam: p } = input;
     const { inputGateWeight: wi, inputGateBias: bi, recurrentGateWeight: wr, recurrentGateBias: br } = input;
-    launch('rgLruGates', items, x, p, wi, bi, wr, br, reset, a, b, workspace(workBytes), ...sizes);
+    // biome-ignore format: one argument list per line of the entry point
+    launch('rgLruGates', items,
+      x, p, wi, bi, wr, br, reset, a, b, i ?? 0, r ?? 0, workspace((2 * BLOCK + 1) * rowBytes), ...sizes);
   },
   reference: rgLruGatesReference,
-  gradient: ({ inputs, dy: [da, db], attrs }) => {
+  gradient: ({ inputs, kept: [i, r], dy: [da, db], attrs }) => {
     const [x, recurrentParam, inputGateWeight, inputGateBias, recurrentGateWeight, recurrentGateBias] =
-      backward.run({ ...inputs, da, db }, attrs);
+      backward.run({ ...inputs, i, r, da, db }, attrs);
     return {
       x,
       recurrentParam,
@@ -74,7 +77,7 @@ const gates = defineSsmOp<Input | 'reset', RgLruAttrs>({
   },
 });
 
-const backward = defineSsmOp<Input | 'reset' | 'da' | 'db', RgLruAttrs>({
+const backward = defineSsmOp<Input | 'reset' | 'i' | 'r' | 'da' | 'db', RgLruAttrs>({
   name: `${NAME}GatesBackward`,
   outputs: ({ x, recurrentParam, inputGateWeight, inputGateBias }) => [
     x!,
@@ -85,16 +88,15 @@ const backward = defineSsmOp<Input | 'reset' | 'da' | 'db', RgLruAttrs>({
     inputGateBias!,
   ],
   kernel: ({ input, shape, output: [dx, dp, dwi, dbi, dwr, dbr], attrs, scratch, workspace, launch }) => {
-    const { rows, W, H, d, items, workBytes, sizes } = sizesOf(shape, attrs);
-    const { x, reset, recurrentParam: p, da, db } = input;
-    const { inputGateWeight: wi, inputGateBias: bi, recurrentGateWeight: wr, recurrentGateBias: br } = input;
+    const { rows, W, H, d, items, rowBytes, sizes } = sizesOf(shape, attrs);
+    const { x, reset, recurrentParam: p, inputGateWeight: wi, recurrentGateWeight: wr, i, r, da, db } = input;
     const [wiT, wrT] = [scratch(4 * W * d), scratch(4 * W * d)];
     const [dzi, dzr, dps] = [scratch(4 * rows * W), scratch(4 * rows * W), scratch(4 * rows * W)];
     launch('transposeHeads', H, wi, wiT, d);
     launch('transposeHeads', H, wr, wrT, d);
     // biome-ignore format: one argument list per line of the entry point
     launch('rgLruGatesBackward', items,
-      x, p, wi, bi, wr, br, reset, da, db, wiT, wrT, dx, dzi, dzr, dps, workspace(workBytes), ...sizes);
+      x, p, i, r, reset, da, db, wiT, wrT, dx, dzi, dzr, dps, workspace(2 * rowBytes), ...sizes);
     launch('headProducts', H, x, dzi, dwi, rows, H, d);
     launch('headProducts', H, x, dzr, dwr, rows, H, d);
     launch('sumRows', columnBlocks(W), dzi, dbi, rows, W);
