@@ -171,7 +171,8 @@ export function mesaNet(
   ]);
   if (maxCgIteration !== undefined && !(Number.isInteger(maxCgIteration) && maxCgIteration > 0))
     throw new RangeError(`${NAME}: maxCgIteration must be a positive integer; got ${maxCgIteration}`);
-  const attrs = { finalState: outputFinalState, iterations: maxCgIteration ?? 0, offsets };
+  const iterations = Math.min(maxCgIteration ?? 0, 2 ** 31 - 1);
+  const attrs = { finalState: outputFinalState, iterations, offsets };
   const [output, hKk, hKv] = op.run({ q, k, v, g, beta, lamb, hKk: hKkInit, hKv: hKvInit }, attrs);
   return outputFinalState ? { output, hKk, hKv } : output;
 }

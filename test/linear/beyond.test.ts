@@ -1,4 +1,16 @@
-import { concat, grads, mul, ones, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import {
+  concat,
+  gather,
+  grads,
+  mul,
+  ones,
+  slice,
+  type Tensor,
+  tensor,
+  tensor1d,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DELTA_RULE, SOFTMAX_ATTENTION } from '../../src/catalog/bounds';
@@ -408,12 +420,91 @@ describe('mesaNet', () => {
     };
     tidy(() => {
       expectClose([run(30)(x)], [run()(x)]);
+      expectClose([run(2 ** 31)(x)], [run()(x)]);
       const few = deviation(float64(run(1)(x)), float64(run()(x)));
       expect(few.r).toBeGreaterThan(0.01);
     });
     const [iterated, exact] = [run(30), run()].map((call) => gradientsOf(c, x, call));
     for (const name of names)
       expect(deviation(iterated[name], exact[name]).r, `d${name}`).toBeLessThan(DELTA_RULE.gradient);
+  });
+});
+
+describe('mixture of memories', () => {
+  const [T, H, K, V, M, topK] = [45, 2, 5, 7, 4, 2];
+  const x = drawInputs({
+    tokens: { shape: [T, 9] },
+    router: { shape: [M, 9] },
+    q: { shape: [1, T, H, K] },
+    k: { shape: [1, T, H, K] },
+    v: { shape: [1, T, H, V] },
+    g: { shape: [1, T, H], draw: 'logSigmoid' },
+    beta: { shape: [1, T, H], draw: 'sigmoid' },
+    states: { shape: [M, H, K, V] },
+  });
+  const unit = (values: number[]) => {
+    const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 1e-6));
+    return values.map((value) => value / norm);
+  };
+
+  it('packed by memory and read in one call is a loop over tokens and their memories', () => {
+    tidy(() => {
+      const logits = linnet.routerLogits(x.tokens, x.router);
+      const { weights, indices } = linnet.topkRouting(logits, { topK });
+      const [chosen, shares] = [indices.dataSync(), weights.dataSync()];
+      const memory = Array.from({ length: M }, (_, m) => {
+        return Array.from({ length: T * topK }, (_, at) => at).filter((at) => chosen[at] === m);
+      });
+      const cuSeqlens = [0];
+      for (const own of memory) cuSeqlens.push(cuSeqlens.at(-1)! + own.length);
+      const order = tensor1d(
+        memory.flat().map((at) => Math.floor(at / topK)),
+        'int32',
+      );
+      const [q, k, v, g, beta] = ['q', 'k', 'v', 'g', 'beta'].map((name) => gather(x[name], order, 1));
+      const { output, finalState } = linnet.gatedDeltaRule(q, k, v, g, beta, {
+        cuSeqlens,
+        useQkL2norm: true,
+        initialState: x.states,
+        outputFinalState: true,
+      });
+      const packed = float64(output);
+      const mixed = new Float64Array(T * H * V);
+      memory.flat().forEach((at, row) => {
+        for (let i = 0; i < H * V; i++)
+          mixed[Math.floor(at / topK) * H * V + i] += shares[at] * packed[row * H * V + i];
+      });
+
+      const states = float64(x.states);
+      const expected = new Float64Array(T * H * V);
+      const data = Object.fromEntries(Object.entries(x).map(([name, given]) => [name, float64(given)]));
+      const rowOf = (name: string, row: number, D: number) => [
+        ...data[name].subarray(row * D, (row + 1) * D),
+      ];
+      for (let t = 0; t < T; t++) {
+        for (let choice = 0; choice < topK; choice++) {
+          for (let h = 0; h < H; h++) {
+            const row = t * H + h;
+            const [query, key, value] = [rowOf('q', row, K), rowOf('k', row, K), rowOf('v', row, V)];
+            const [read, own] = [unit(query), unit(key)];
+            const at = (chosen[t * topK + choice] * H + h) * K * V;
+            for (let j = 0; j < V; j++) {
+              const column = own.map((_, i) => Math.exp(data.g[row]) * states[at + i * V + j]);
+              const error = value[j] - column.reduce((sum, s, i) => sum + s * own[i], 0);
+              let result = 0;
+              own.forEach((key, i) => {
+                states[at + i * V + j] = column[i] + data.beta[row] * key * error;
+                result += K ** -0.5 * states[at + i * V + j] * read[i];
+              });
+              expected[row * V + j] += shares[t * topK + choice] * result;
+            }
+          }
+        }
+      }
+      expect(memory.every((own) => own.length > 1)).toBe(true);
+      expect(deviation(mixed, expected).r).toBeLessThan(DELTA_RULE.r);
+      expect(deviation(float64(finalState), states).r).toBeLessThan(DELTA_RULE.r);
+    });
   });
 });
 
