@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { checkMultiple, checkShapes } from '../tensor/shape';
-import { type AdditiveOptions, additiveAttrs, defineAdditive } from './additive';
-import { type Recurrent, recurrentResult } from './recurrent';
+import { type AdditiveOptions, defineAdditive } from './additive';
+import { runGated } from './gated';
+import type { Recurrent } from './recurrent';
 
 const { op } = defineAdditive('simpleGla');
 
@@ -50,17 +50,5 @@ export function simpleGla(
   g: Tensor,
   options: AdditiveOptions = {},
 ): Tensor | Recurrent {
-  const sizes = checkShapes('simpleGla', [
-    ['q', q, 'B T H K'],
-    ['k', k, 'B T H K'],
-    ['v', v, 'B T HV V'],
-    ['g', g, 'B T HV'],
-  ]);
-  checkMultiple('simpleGla', 'HV', sizes.HV, 'H', sizes.H);
-  const attrs = additiveAttrs('simpleGla', options, sizes);
-  const { initialState } = options;
-  checkShapes('simpleGla', [
-    ['initialState?', initialState, `${attrs.offsets.length - 1} ${sizes.HV} ${sizes.K} ${sizes.V}`],
-  ]);
-  return recurrentResult(op.run({ q, k, v, g, initialState }, attrs));
+  return runGated(op, { q, k, v, g }, 'B T HV', options);
 }
