@@ -1,5 +1,5 @@
 import { addColumns, rowStrip } from '../core/block';
-import { exp2 } from '../core/exp';
+import { exp2, fma } from '../core/exp';
 import { finiteMax, KEYS, LN2, log, LOG2E, rescale } from './score';
 
 // The steps of FlashAttention-2 on a tile of eight rows, for any kernel that decides which keys a tile meets:
@@ -114,7 +114,10 @@ export function softmaxLanes(state: usize, S: usize, keys: i32, O: usize, pitchV
     m = f32x4.pmax(m, f32x4.pmax(m0, m1));
   }
   let base = finiteMax(old), l = v128.load(state, 32);
-  if (v128.any_true(f32x4.gt(m, f32x4.add(old, f32x4.splat(SLACK))))) {
+  const raised = f32x4.gt(m, f32x4.add(old, f32x4.splat(SLACK)));
+  if (v128.any_true(raised)) {
+    // no lane is scaled for another's sake: what a row gives does not depend on its neighbours
+    m = v128.bitselect(m, old, raised);
     v128.store(state, m);
     base = finiteMax(m);
     const a = rescale(old, base);
@@ -142,16 +145,15 @@ export function accumulateTile(tile: usize, S: usize, keys: i32, V: usize, pitch
   addColumns(S, 32, V, pitch, keys, outputsOf(tile, D), <usize>pitchV << 2, pitchV); // [8][keys] x [keys][pitchV]
 }
 
-/** The same without the terms whose probability is 0, so that a masked NaN or Infinity in V stays where it is. */
+/** The same sums without the terms whose probability is 0, so that a masked NaN or Infinity in V stays where it is. */
 export function accumulateVisible(tile: usize, S: usize, keys: i32, V: usize, pitch: usize, D: i32, pitchV: i32): void {
   for (let j = 0; j < keys; j++) {
     for (let lane = 0; lane < 8; lane++) {
       const p = load<f32>(S + (<usize>j << 5) + (<usize>lane << 2));
       if (p == 0) continue;
-      const o = outputsOf(tile, D) + (<usize>(lane * pitchV) << 2), v = V + <usize>j * pitch;
-      for (let d = 0; d < pitchV; d++) {
-        const at = o + (<usize>d << 2);
-        store<f32>(at, load<f32>(at) + p * load<f32>(v + (<usize>d << 2)));
+      const o = outputsOf(tile, D) + (<usize>(lane * pitchV) << 2), v = V + <usize>j * pitch, weight = f32x4.splat(p);
+      for (let d: usize = 0; d < <usize>pitchV << 2; d += 16) {
+        v128.store(o + d, fma(weight, v128.load(v + d), v128.load(o + d)));
       }
     }
   }

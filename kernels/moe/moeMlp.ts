@@ -43,11 +43,14 @@ function activatePanel(
 ): void {
   const next = <usize>step * PANEL_ROW;
   if (kind == SILU && gated) {
-    for (let f = 0; f < F; f++) {
+    // a loop that runs at least once, in which form V8 keeps the constants of silu in registers
+    let f = F;
+    do {
       v128.store(h, f32x4.mul(silu(v128.load(gate)), v128.load(up)));
       v128.store(h, f32x4.mul(silu(v128.load(gate, 16)), v128.load(up, 16)), 16);
       gate += next; up += next; h += PANEL_ROW;
-    }
+      f--;
+    } while (f > 0);
     return;
   }
   for (let f = 0; f < F; f++) {
