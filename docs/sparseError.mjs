@@ -54,7 +54,7 @@ async function ofCheckpoint(name) {
     const embedded = linnet.gatherTokens(weight('embed_tokens'), tensor(ids, [T], 'int32'));
     const x = linnet.rmsNorm(embedded, weight('layers.0.input_layernorm'), { eps: config.rms_norm_eps });
     const heads = (part) =>
-      reshape(matMul(x, weight(`layers.0.self_attn.${part}_proj`)), [1, T, -1, config.head_dim]);
+      reshape(matMul(x, weight(`layers.0.self_attn.${part}_proj`), false, true), [1, T, -1, config.head_dim]);
     return [linnet.rope(heads('q'), { base }), linnet.rope(heads('k'), { base }), heads('v')];
   });
 }
