@@ -7,25 +7,19 @@ import { finishRow, outputsOf, resetTile, softmaxLanes, tileBytes } from './tile
 /** Keys whose values are used up before the next are touched, so that their cache lines are read once. */
 const STEP: i32 = 16;
 
-/** Query heads that lie in one stretch of tiles: those of a KV head, or those of up to 8 KV heads with one each. */
-// @ts-ignore: decorator
-@inline
-function bundleOf(Hq: i32, group: i32): i32 {
-  return group > 1 ? group : min(8, Hq);
-}
-
 /**
  * One query over a long cache: keys and values are read in place, once for all query heads of a KV head. A work item
- * is (batch, split of `split` keys); each bundle of heads leaves max, sum and O of those keys in `parts`
- * [B, bundles, splits], tiles without queries. D must be a multiple of 4, Dv of 8.
+ * is (batch, split of `split` keys); each bundle of `bundle` query heads, those of a KV head or of several with one each,
+ * leaves max, sum and O of those keys in `parts` [B, bundles, splits], tiles without queries. D must be a multiple of 4,
+ * Dv of 8.
  *
  * workspace: S [KEYS][8], of which four lanes are used
  */
 export function attentionDecode(
   q: usize, k: usize, v: usize, ranges: usize, parts: usize, Tk: i32, Hq: i32, Hkv: i32, D: i32, Dv: i32, scale: f32,
-  split: i32, workspace: usize, begin: i32, end: i32,
+  split: i32, bundle: i32, workspace: usize, begin: i32, end: i32,
 ): void {
-  const group = Hq / Hkv, bundle = bundleOf(Hq, group), bundles = (Hq + bundle - 1) / bundle;
+  const group = Hq / Hkv, bundles = (Hq + bundle - 1) / bundle;
   const tiles = (bundle + 7) >> 3, splits = (Tk + split - 1) / split;
   const S = workspace, size = tileBytes(0, Dv), part = <usize>tiles * size, partHeads = <usize>splits * part;
   const rowD = <usize>D << 2, rowDv = <usize>Dv << 2, rowK = <usize>Hkv * rowD, rowV = <usize>Hkv * rowDv;
@@ -155,10 +149,10 @@ function dotTile(
 
 /** Output and lse of all rows from the parts; a work item is (batch, bundle), which it merges into its first part. */
 export function attentionMerge(
-  parts: usize, output: usize, lse: usize, sink: usize, Tk: i32, Hq: i32, Hkv: i32, Dv: i32, split: i32,
+  parts: usize, output: usize, lse: usize, sink: usize, Tk: i32, Hq: i32, Dv: i32, split: i32, bundle: i32,
   begin: i32, end: i32,
 ): void {
-  const bundle = bundleOf(Hq, Hq / Hkv), bundles = (Hq + bundle - 1) / bundle;
+  const bundles = (Hq + bundle - 1) / bundle;
   const tiles = (bundle + 7) >> 3, splits = (Tk + split - 1) / split;
   const size = tileBytes(0, Dv);
   for (let item = begin; item < end; item++) {

@@ -3,17 +3,21 @@ import { loadLanes, storeLanes } from '../core/lanes';
 
 // The scan of linearScan.ts on complex numbers, real and imaginary parts in tensors of their own.
 
-/** a b + c of complex numbers: the real part. */
+/** a b + c of complex numbers, the first n lanes. */
 // @ts-ignore: decorator
 @inline
-function realPart(aRe: v128, aIm: v128, bRe: v128, bIm: v128, c: v128): v128 {
-  return f32x4.sub(fma(aRe, bRe, c), f32x4.mul(aIm, bIm));
+function storeProduct(
+  toRe: usize, toIm: usize, aRe: v128, aIm: v128, bRe: v128, bIm: v128, cRe: v128, cIm: v128, n: i32,
+): void {
+  storeLanes(toRe, f32x4.sub(fma(aRe, bRe, cRe), f32x4.mul(aIm, bIm)), n);
+  storeLanes(toIm, fma(aIm, bRe, fma(aRe, bIm, cIm)), n);
 }
 
+/** sum += a b */
 // @ts-ignore: decorator
 @inline
-function imaginaryPart(aRe: v128, aIm: v128, bRe: v128, bIm: v128, c: v128): v128 {
-  return fma(aIm, bRe, fma(aRe, bIm, c));
+function addProduct(sumRe: usize, sumIm: usize, aRe: v128, aIm: v128, bRe: v128, bIm: v128): void {
+  storeProduct(sumRe, sumIm, aRe, aIm, bRe, bIm, v128.load(sumRe), v128.load(sumIm), 4);
 }
 
 /** Work items [begin, end) of B times the blocks of `width` channels; `zeros` holds a row of them. initial and final may be 0. */
@@ -38,15 +42,15 @@ export function complexScan(
       for (let left = n >> 2; left > 0; left--, q += along) {
         const ar = v128.load(aRe + pa + q), ai = v128.load(aIm + pa + q);
         const hr = v128.load(beforeRe + q), hi = v128.load(beforeIm + q);
-        v128.store(hRe + p + q, realPart(ar, ai, hr, hi, v128.load(bRe + p + q)));
-        v128.store(hIm + p + q, imaginaryPart(ar, ai, hr, hi, v128.load(bIm + p + q)));
+        storeProduct(hRe + p + q, hIm + p + q, ar, ai, hr, hi, v128.load(bRe + p + q), v128.load(bIm + p + q), 4);
       }
       if (n & 3) {
         const i = n & ~3, q = <usize>i << 2, m = n - i;
         const ar = loadLanes(aRe + pa + q, m), ai = loadLanes(aIm + pa + q, m);
         const hr = loadLanes(beforeRe + q, m), hi = loadLanes(beforeIm + q, m);
-        storeLanes(hRe + p + q, realPart(ar, ai, hr, hi, loadLanes(bRe + p + q, m)), m);
-        storeLanes(hIm + p + q, imaginaryPart(ar, ai, hr, hi, loadLanes(bIm + p + q, m)), m);
+        storeProduct(
+          hRe + p + q, hIm + p + q, ar, ai, hr, hi, loadLanes(bRe + p + q, m), loadLanes(bIm + p + q, m), m,
+        );
       }
       beforeRe = hRe + p;
       beforeIm = hIm + p;
@@ -102,15 +106,9 @@ export function complexScanBackward(
         const hr = v128.load(beforeRe + q), hi = f32x4.neg(v128.load(beforeIm + q));
         v128.store(dbRe + p + q, gr);
         v128.store(dbIm + p + q, gi);
-        v128.store(carryRe + q, realPart(ar, ai, gr, gi, none));
-        v128.store(carryIm + q, imaginaryPart(ar, ai, gr, gi, none));
-        if (shared) {
-          v128.store(sumsRe + q, realPart(hr, hi, gr, gi, v128.load(sumsRe + q)));
-          v128.store(sumsIm + q, imaginaryPart(hr, hi, gr, gi, v128.load(sumsIm + q)));
-        } else {
-          v128.store(daRe + p + q, realPart(hr, hi, gr, gi, none));
-          v128.store(daIm + p + q, imaginaryPart(hr, hi, gr, gi, none));
-        }
+        storeProduct(carryRe + q, carryIm + q, ar, ai, gr, gi, none, none, 4);
+        if (shared) addProduct(sumsRe + q, sumsIm + q, hr, hi, gr, gi);
+        else storeProduct(daRe + p + q, daIm + p + q, hr, hi, gr, gi, none, none, 4);
       }
       if (n & 3) {
         const i = n & ~3, q = <usize>i << 2, m = n - i;
@@ -120,15 +118,9 @@ export function complexScanBackward(
         const hr = loadLanes(beforeRe + q, m), hi = f32x4.neg(loadLanes(beforeIm + q, m));
         storeLanes(dbRe + p + q, gr, m);
         storeLanes(dbIm + p + q, gi, m);
-        v128.store(carryRe + q, realPart(ar, ai, gr, gi, none));
-        v128.store(carryIm + q, imaginaryPart(ar, ai, gr, gi, none));
-        if (shared) {
-          v128.store(sumsRe + q, realPart(hr, hi, gr, gi, v128.load(sumsRe + q)));
-          v128.store(sumsIm + q, imaginaryPart(hr, hi, gr, gi, v128.load(sumsIm + q)));
-        } else {
-          storeLanes(daRe + p + q, realPart(hr, hi, gr, gi, none), m);
-          storeLanes(daIm + p + q, imaginaryPart(hr, hi, gr, gi, none), m);
-        }
+        storeProduct(carryRe + q, carryIm + q, ar, ai, gr, gi, none, none, 4);
+        if (shared) addProduct(sumsRe + q, sumsIm + q, hr, hi, gr, gi);
+        else storeProduct(daRe + p + q, daIm + p + q, hr, hi, gr, gi, none, none, m);
       }
       p += back; pa += backA;
     }

@@ -69,13 +69,15 @@ export function attentionKernel(call: Call<AttentionInput>): void {
   const modified = shape.mask || shape.bias || shape.alibiSlopes || shape.gate || attrs.softcap > 0;
   if (Tq === 1 && Tk > 0 && !modified && D % 4 === 0 && Dv % 8 === 0) {
     const splits = Math.ceil(Tk / SPLIT);
+    // heads with keys of their own share tiles, which have eight lanes
     const bundle = group > 1 ? group : Math.min(8, Hq);
     const bundles = Math.ceil(Hq / bundle);
     const parts = call.scratch(B * bundles * splits * Math.ceil(bundle / 8) * (128 + 32 * Dv));
     // biome-ignore format: one argument list per line of the entry point
     launch('attentionDecode', B * splits,
-      input.q, input.k, input.v, ranges, parts, Tk, Hq, Hkv, D, Dv, attrs.scale, SPLIT, workspace(4 * KEYS * 8));
-    launch('attentionMerge', B * bundles, parts, output[0], output[1], input.sink, Tk, Hq, Hkv, Dv, SPLIT);
+      input.q, input.k, input.v, ranges, parts, Tk, Hq, Hkv, D, Dv, attrs.scale, SPLIT, bundle,
+      workspace(4 * KEYS * 8));
+    launch('attentionMerge', B * bundles, parts, output[0], output[1], input.sink, Tk, Hq, Dv, SPLIT, bundle);
     return;
   }
   const rows = Math.min(ROWS_PER_ITEM, ceil(Tq * group, 8));
