@@ -36,6 +36,23 @@ export function silu(x: v128): v128 {
   return gated(x, x);
 }
 
+/**
+ * silu in two thirds of its time, where it is what bounds: e^-x = 2^n (a + b) / (a - b) with one term less, and x in one
+ * rounded product in place of two. Its relative error is up to 1e-6 + 5e-8 |x|; 0 below x of -86, NaN for NaN.
+ */
+// @ts-ignore: decorator
+@inline
+export function quickSilu(x: v128): v128 {
+  const scaled = f32x4.mul(x, f32x4.splat(-1.4426950408889634));
+  const clamped = f32x4.pmin(f32x4.pmax(scaled, f32x4.splat(-126)), f32x4.splat(128));
+  const shifted = f32x4.add(clamped, f32x4.splat(ROUND));
+  const f = f32x4.sub(clamped, f32x4.sub(shifted, f32x4.splat(ROUND)));
+  const a = fma(f, f, f32x4.splat(25.03910668));
+  const b = f32x4.mul(f, f32x4.splat(8.67783884));
+  const over = f32x4.sub(a, b);
+  return f32x4.div(f32x4.mul(x, over), fma(f32x4.add(a, b), i32x4.shl(shifted, 23), over));
+}
+
 /** The derivative of x s, s = sigmoid(x): s (1 + x (1 - s)). */
 // @ts-ignore: decorator
 @inline

@@ -1,6 +1,6 @@
 import { fma } from '../core/exp';
 import { loadLanes, storeLanes } from '../core/lanes';
-import { sigmoid, silu, siluSlope } from '../core/silu';
+import { quickSilu, sigmoid, siluSlope } from '../core/silu';
 
 // y_t = activation(bias + sum over k < W of w_k x_(t - W + 1 + k)), channel by channel. Weights lie as a table [W, D].
 // Before the first token stand the W - 1 columns of a state [D, W - 1], oldest first, or zeros. With `seq`, the number of
@@ -101,10 +101,10 @@ function fourRows(
 function siluRow(y: usize, n: i32): void {
   const whole = y + (<usize>(n & ~3) << 2);
   do {
-    v128.store(y, silu(v128.load(y)));
+    v128.store(y, quickSilu(v128.load(y)));
     y += 16;
   } while (y < whole);
-  if (n & 3) storeLanes(y, silu(loadLanes(y, n & 3)), n & 3);
+  if (n & 3) storeLanes(y, quickSilu(loadLanes(y, n & 3)), n & 3);
 }
 
 /**
@@ -140,7 +140,7 @@ function convolve(
           sum = fma(loadLanes(pw, lanes), loadLanes(x + <usize>s * rowX + p, lanes), sum);
         }
       }
-      storeLanes(py + p, isSilu ? silu(sum) : sum, lanes);
+      storeLanes(py + p, isSilu ? quickSilu(sum) : sum, lanes);
     }
     t++;
   }

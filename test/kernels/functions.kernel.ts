@@ -2,7 +2,7 @@
 
 import { exp, exp2 } from '../../kernels/core/exp';
 import { softplus } from '../../kernels/core/log';
-import { sigmoid, silu } from '../../kernels/core/silu';
+import { quickSilu, sigmoid, silu } from '../../kernels/core/silu';
 
 export function expArray(x: usize, y: usize, n: i32): void {
   for (let p = x, end = x + (<usize>n << 2); p < end; p += 16, y += 16) v128.store(y, exp(v128.load(p)));
@@ -18,4 +18,7 @@ export function softplusArray(x: usize, y: usize, n: i32): void {
 }
 export function siluArray(x: usize, y: usize, n: i32): void {
   for (let p = x, end = x + (<usize>n << 2); p < end; p += 16, y += 16) v128.store(y, silu(v128.load(p)));
+}
+export function quickSiluArray(x: usize, y: usize, n: i32): void {
+  for (let p = x, end = x + (<usize>n << 2); p < end; p += 16, y += 16) v128.store(y, quickSilu(v128.load(p)));
 }

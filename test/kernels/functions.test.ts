@@ -89,6 +89,26 @@ describe('silu', () => {
   });
 });
 
+describe('quickSilu', () => {
+  it('is within 8 ULP of positive numbers, 16 down to -8, 66 down to -80', () => {
+    expect(error('quickSiluArray', silu, [1e-30, 1e6])).toBeLessThanOrEqual(8);
+    expect(error('quickSiluArray', silu, [-1e-30, -8])).toBeLessThanOrEqual(16);
+    expect(error('quickSiluArray', silu, [-8, -80])).toBeLessThanOrEqual(66);
+  });
+
+  it.each([
+    [0, 0],
+    [-86, -0],
+    [-1e6, -0],
+    [1e6, 1e6],
+    [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
+    [Number.NEGATIVE_INFINITY, Number.NaN],
+    [Number.NaN, Number.NaN],
+  ])('of %d is %d', (x, y) => {
+    expect(one('quickSiluArray', x)).toBe(y);
+  });
+});
+
 describe('softplus', () => {
   const softplus = (x: number) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 

@@ -1,7 +1,13 @@
 import { compileKernels } from '../../kernels/compile.mjs';
 import type { EntryPoints } from '../../src/runtime/modules';
 
-export type ArrayFunction = 'expArray' | 'exp2Array' | 'sigmoidArray' | 'siluArray' | 'softplusArray';
+export type ArrayFunction =
+  | 'expArray'
+  | 'exp2Array'
+  | 'sigmoidArray'
+  | 'siluArray'
+  | 'quickSiluArray'
+  | 'softplusArray';
 /** Values of one call: 64 KiB pages for the inputs and as many for the results. */
 const BLOCK = 2 ** 18;
 

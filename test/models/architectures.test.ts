@@ -1,4 +1,5 @@
-import { describe } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { createModel } from '../../src/models';
 import { testRandomModel } from './random';
 
 const small = {
@@ -71,10 +72,11 @@ const cases: Record<string, { config: object; tensors: Record<string, readonly n
       mamba_d_state: 6,
       mamba_d_conv: 4,
       mamba_expand: 2,
-      mamba_dt_rank: 'auto',
+      // 'auto' would be 1 here, and RMSNorm of a single number is its sign: 1 ULP of the embedding moves logits by 1e-4
+      mamba_dt_rank: 3,
     },
     tensors: {
-      'model.layers.0.mamba.dt_layernorm.weight': [1],
+      'model.layers.0.mamba.dt_layernorm.weight': [3],
       'model.layers.0.mamba.b_layernorm.weight': [6],
       'model.layers.0.mamba.A_log': [32, 6],
       'model.layers.0.mamba.conv1d.bias': [32],
@@ -405,3 +407,12 @@ const cases: Record<string, { config: object; tensors: Record<string, readonly n
 };
 
 describe.each(Object.entries(cases))('%s', (_, { config, tensors }) => testRandomModel(config, tensors));
+
+it.each([
+  [16, 1],
+  [40, 3],
+])("jamba of %d channels has steps of rank %d with 'auto'", (hidden_size, rank) => {
+  const model = createModel({ ...cases.jamba!.config, hidden_size, mamba_dt_rank: 'auto' });
+  const steps = model.parameters.find(({ name }) => name.endsWith('layers.0.mamba.dt_proj.weight'));
+  expect(steps!.recipes[0].sources[0]!.shape).toEqual([2 * hidden_size, rank]);
+});
