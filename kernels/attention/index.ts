@@ -1,3 +1,4 @@
+export { copyRows } from '../core/copyRows';
 export { attentionForward } from './forward';
 export { attentionBackward } from './backward';
 export { addShared, attentionDecode, attentionMerge, ownScores, sharedScores } from './decode';
@@ -5,4 +6,4 @@ export { forgetGradient, forgetSums } from './forget';
 export { sumRows } from '../core/sumRows';
 export { groupedOuter } from '../core/groupedOuter';
 export { columnTiles, halfTile, rowTiles } from '../core/panel';
-export { copyRows, projectHeads, projectRows, sumHeads } from './latent';
+export { projectHeads, projectRows, sumHeads } from './latent';

@@ -46,13 +46,6 @@ export function projectHeads(
   }
 }
 
-/** Rows [begin, end) of `to` take `bytes` from row i / repeat of `from`; both have a pitch in bytes. */
-export function copyRows(
-  from: usize, pitchFrom: usize, repeat: i32, to: usize, pitchTo: usize, bytes: usize, begin: i32, end: i32,
-): void {
-  for (let i = begin; i < end; i++) memory.copy(to + <usize>i * pitchTo, from + <usize>(i / repeat) * pitchFrom, bytes);
-}
-
 /** out [rows, n] = the sum over the heads of x [rows, H, n], whose rows are `pitch` bytes apart. */
 export function sumHeads(x: usize, pitch: usize, H: i32, n: i32, out: usize, begin: i32, end: i32): void {
   for (let row = begin; row < end; row++) {

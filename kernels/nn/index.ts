@@ -1,3 +1,4 @@
+export { copyRows } from '../core/copyRows';
 export { sumRows } from '../core/sumRows';
 export { rmsNorm } from './rmsNorm';
 export { rmsNormBackward } from './rmsNormBackward';

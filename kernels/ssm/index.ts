@@ -7,7 +7,7 @@ export { headProducts, rgLruGates, rgLruGatesBackward, transposeHeads } from './
 export { selectiveScan } from './selectiveScan';
 export { selectiveScanBackward } from './selectiveScanBackward';
 export { selectiveScanComplex, selectiveScanComplexBackward } from './selectiveScanComplex';
-export { ssdOutputs, ssdOutputsBackward, ssdSteps, ssdStepsBackward, transposeMatrices } from './ssd';
+export { ssdOutputs, ssdOutputsBackward, ssdStep, ssdSteps, ssdStepsBackward, transposeMatrices } from './ssd';
 export { fftConv, fftConvBackward } from './fftConv';
 export { s4dKernel, s4dKernelBackward } from './s4dKernel';
 export { columnProducts, readOut, readOutBackward, scaleColumns } from './columns';

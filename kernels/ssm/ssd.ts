@@ -1,4 +1,4 @@
-import { fma } from '../core/exp';
+import { exp, fma } from '../core/exp';
 import { loadLanes, storeLanes } from '../core/lanes';
 import { softplus } from '../core/log';
 import { dot, sumLanes } from '../core/reduce';
@@ -93,15 +93,54 @@ export function ssdOutputs(
 ): void {
   const last = min(rows, end * ROWS);
   for (let r = begin * ROWS; r < last; r++) {
-    for (let h = 0; h < H; h++) {
-      for (let p = 0; p < P; p += 4) {
-        const i = (r * H + h) * P + p, n = P - p;
-        let v = loadLanes(at(y, i), n);
-        if (D) v = fma(skipOf(D, h, p, P, perChannel), loadLanes(at(x, i), n), v);
-        if (z) v = f32x4.mul(v, silu(loadLanes(at(z, i), n)));
-        storeLanes(at(out, i), v, n);
+    for (let h = 0; h < H; h++) outputsOf(y, x, D, z, out, r * H + h, h, P, perChannel);
+  }
+}
+
+/** The same for one row of a head. */
+// @ts-ignore: decorator
+@inline
+function outputsOf(y: usize, x: usize, D: usize, z: usize, out: usize, row: i32, h: i32, P: i32, perChannel: i32): void {
+  for (let p = 0; p < P; p += 4) {
+    const i = row * P + p, n = P - p;
+    let v = loadLanes(at(y, i), n);
+    if (D) v = fma(skipOf(D, h, p, P, perChannel), loadLanes(at(x, i), n), v);
+    if (z) v = f32x4.mul(v, silu(loadLanes(at(z, i), n)));
+    storeLanes(at(out, i), v, n);
+  }
+}
+
+/**
+ * One token of items [begin, end) of batch and head: next = exp(dt A) state + dt x B^T, [P, N], and its product with C, to
+ * which skip and gate are applied. x, z and out are [batch, H, P], B and C [batch, G, N]. bias, D, z and state may be 0.
+ */
+export function ssdStep(
+  x: usize, dt: usize, A: usize, bias: usize, B: usize, C: usize, D: usize, z: usize, state: usize, out: usize, next: usize,
+  H: i32, P: i32, G: i32, N: i32, perChannel: i32, isSoftplus: i32, low: f32, high: f32, begin: i32, end: i32,
+): void {
+  const whole = N & ~3, perGroup = H / G;
+  for (let item = begin; item < end; item++) {
+    const h = item % H, row = (item / H * G + h / perGroup) * N, b = at(B, row), c = at(C, row);
+    const raw = f32x4.splat(load<f32>(at(dt, item)) + (bias ? load<f32>(at(bias, h)) : 0));
+    const d = clampedStep(raw, isSoftplus, low, high), decay = exp(f32x4.mul(d, v128.load32_splat(at(A, h))));
+    for (let p = item * P; p < (item + 1) * P; p++) {
+      const v = f32x4.mul(d, v128.load32_splat(at(x, p))), from = at(state, p * N), to = at(next, p * N);
+      let sum = f32x4.splat(0);
+      for (let n = 0; n < whole; n += 4) {
+        let s = f32x4.mul(v, v128.load(at(b, n)));
+        if (state) s = fma(decay, v128.load(at(from, n)), s);
+        v128.store(at(to, n), s);
+        sum = fma(s, v128.load(at(c, n)), sum);
       }
+      if (N > whole) {
+        let s = f32x4.mul(v, loadLanes(at(b, whole), N - whole));
+        if (state) s = fma(decay, loadLanes(at(from, whole), N - whole), s);
+        storeLanes(at(to, whole), s, N - whole);
+        sum = fma(s, loadLanes(at(c, whole), N - whole), sum);
+      }
+      store<f32>(at(out, p), sumLanes(sum));
     }
+    if (D || z) outputsOf(out, x, D, z, out, item, h, P, perChannel);
   }
 }
 

@@ -1,5 +1,5 @@
-import { keep, reshape, type Tensor, zeros } from '@tensorflow/tfjs-core';
-import { tokens } from '../nn/layers/shape';
+import { keep, type Tensor, zeros } from '@tensorflow/tfjs-core';
+import { reshaped, tokens } from '../nn/layers/shape';
 import { moveElements } from '../runtime/inPlace';
 import { type CacheAttentionOptions, KvCache } from '../sparse/kvCache';
 
@@ -158,7 +158,7 @@ class Kept implements MixerState {
 
   set(name: string, tensor: Tensor): void {
     // a reshape shares the data, a clone copies it
-    const kept = keep(reshape(tensor, tensor.shape));
+    const kept = keep(reshaped(tensor, tensor.shape));
     this.tensors.get(name)?.dispose();
     this.tensors.set(name, kept);
   }

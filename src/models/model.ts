@@ -26,6 +26,7 @@ function norm(weights: Weights, spec: NormSpec): Function {
       : layerNorm(x, { weight: weight.value, bias: shift?.value }, { eps });
 }
 
+const lastToken = (x: Tensor) => (x.shape[1] === 1 ? x : tokens(x, x.shape[1]! - 1, 1));
 const scaled = (x: Tensor, scale = 1) => (scale === 1 ? x : mul(x, scale));
 
 function branch(weights: Weights, layer: string, spec: BranchSpec): Block {
@@ -124,7 +125,7 @@ export class Model {
   forward(ids: Tensor, { cache, last = false }: ForwardOptions = {}): Tensor {
     return tidy(() => {
       const x = this.hidden(ids, { cache, last });
-      return this.head(last ? tokens(x, x.shape[1]! - 1, 1) : x);
+      return this.head(last ? lastToken(x) : x);
     });
   }
 
@@ -159,7 +160,7 @@ export class Model {
       this.published[i]?.(x, step(''));
       if (last && i === this.lastOnly) {
         position += T - 1;
-        x = tokens(x, T - 1, 1);
+        x = lastToken(x);
       }
       x = run(x, step);
     });

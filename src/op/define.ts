@@ -95,6 +95,12 @@ export function asReference<F extends (...args: never[]) => unknown>(publicFunct
   return ((...args: never[]) => inMode(true, () => publicFunction(...args))) as F;
 }
 
+/** Whether a gradient of what runs now may be asked for. */
+export function isRecording(): boolean {
+  const { gradientDepth, kernelDepth } = engine().state;
+  return gradientDepth > 0 && kernelDepth === 0;
+}
+
 function inMode<T>(reference: boolean, run: () => T): T {
   const before = referenceMode;
   referenceMode = reference;
@@ -263,8 +269,7 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
       const tensors = names.map((input) => inputs[input]!);
       const gone = names.find((input) => inputs[input]!.isDisposed);
       if (gone !== undefined) throw new Error(`${name}: ${gone} is disposed`);
-      const { gradientDepth, kernelDepth } = engine().state;
-      const recorded = definition.gradient !== undefined && gradientDepth > 0 && kernelDepth === 0;
+      const recorded = definition.gradient !== undefined && isRecording();
       const outputs = engine().runKernel(
         kernel,
         tensors as never,

@@ -1,8 +1,9 @@
 import { type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { type Recurrent, sequenceOffsets } from '../linear/recurrent';
+import { isRecording } from '../op/define';
 import { type Integers, integers, isTensor } from '../tensor/integers';
 import { checkMultiple, checkShapes } from '../tensor/shape';
-import { ssdOutputs, ssdScan, ssdSteps, transposeStates } from './ssdParts';
+import { ssdOutputs, ssdScan, ssdStep, ssdSteps, transposeStates } from './ssdParts';
 
 export interface SsdOptions {
   /** Accepted for the sake of mamba_ssm's signature: the result does not depend on it, and neither does the speed. */
@@ -101,7 +102,7 @@ export function ssd(
   options: SsdOptions = {},
 ): Tensor | Recurrent {
   const { D, z, dtBias, dtSoftplus = false, dtLimit = [0, Number.POSITIVE_INFINITY], initialState } = options;
-  const { chunkSize = 64, outputFinalState = false } = options;
+  const { chunkSize = 64, outputFinalState = false, cuSeqlens } = options;
   const sizes = checkShapes(NAME, [
     ['x', x, 'B T H P'],
     ['dt', dt, 'B T H'],
@@ -121,9 +122,14 @@ export function ssd(
   checkShapes(NAME, [
     ['initialState?', initialState, `${offsets.length - 1} ${sizes.H} ${sizes.P} ${sizes.N}`],
   ]);
+  const steps = { softplus: dtSoftplus, ...limits };
+  if (sizes.T === 1 && outputFinalState && cuSeqlens === undefined && !isRecording()) {
+    const [output, finalState] = ssdStep.run({ x, dt, A, dtBias, B, C, D, z, initialState }, steps);
+    return { output, finalState };
+  }
   const attrs = { scale: 1, finalState: outputFinalState, offsets, reverse: false };
   return tidy(() => {
-    const [v, g] = ssdSteps.run({ x, dt, A, dtBias }, { softplus: dtSoftplus, ...limits });
+    const [v, g] = ssdSteps.run({ x, dt, A, dtBias }, steps);
     const state = initialState && transposeStates(initialState);
     const [y, last] = ssdScan.run({ q: C, k: B, v, g, initialState: state }, attrs);
     const plain = D === undefined && z === undefined;

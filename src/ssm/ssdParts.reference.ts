@@ -81,6 +81,31 @@ export function ssdOutputsBackwardReference(inputs: OutputInputs): Float64Array[
   return [dy, dx, dD, dz];
 }
 
+type TokenInputs = StepInputs & Inputs<'x' | 'B' | 'C' | 'D' | 'z' | 'initialState'>;
+
+/** S = exp(dt A) S_0 + dt x B^T, [P, N] for each head of one token, and (S C + D x) silu(z). */
+export function ssdStepReference(inputs: TokenInputs, attrs: StepAttrs): Float64Array[] {
+  const { x, A, B, C, initialState } = inputs;
+  const [, , H, P] = x!.shape;
+  const [, , G, N] = B!.shape;
+  const y = new Float64Array(x!.data.length);
+  const state = new Float64Array(y.length * N);
+  for (let row = 0; row < y.length; row++) {
+    const item = Math.floor(row / P);
+    const [batch, h] = [Math.floor(item / H), item % H];
+    const shared = (batch * G + Math.floor(h / (H / G))) * N;
+    const { step } = stepOf(inputs, attrs, item);
+    for (let n = 0; n < N; n++) {
+      const before = initialState?.data[row * N + n] ?? 0;
+      const next = Math.exp(step * A!.data[h]) * before + step * x!.data[row] * B!.data[shared + n];
+      state[row * N + n] = next;
+      y[row] += next * C!.data[shared + n];
+    }
+  }
+  const [output] = ssdOutputsReference({ ...inputs, y: { data: y, shape: x!.shape } });
+  return [output, state];
+}
+
 /** The last two axes exchanged. */
 export function transposeReference({ x }: Inputs<'x'>): Float64Array[] {
   const [rows, columns] = x!.shape.slice(-2);

@@ -5,6 +5,7 @@ import { defineSsmOp } from './family';
 import {
   ssdOutputsBackwardReference,
   ssdOutputsReference,
+  ssdStepReference,
   ssdStepsBackwardReference,
   ssdStepsReference,
   transposeReference,
@@ -99,6 +100,27 @@ const ssdOutputsBackward = defineSsmOp<OutputInput | 'dOutput', Record<string, n
     if (D) launch('sumRows', Math.ceil(size / BLOCK_COLUMNS), partial, output[2], blocks, size);
   },
   reference: ssdOutputsBackwardReference,
+});
+
+type TokenInput = StepInput | 'B' | 'C' | 'D' | 'z' | 'initialState';
+
+/** All of a sequence's only token: the output and the state [B, H, P, N] after it. Without a gradient. */
+export const ssdStep = defineSsmOp<TokenInput, StepAttrs>({
+  name: 'ssdStep',
+  outputs: ({ x, B }) => {
+    const [batch, , H, P] = x!;
+    return [x!, [batch, H, P, B![3]]];
+  },
+  kernel: ({ input, shape, output, attrs: { softplus, low, high }, launch }) => {
+    const [batch, , H, P] = shape.x!;
+    const [, , G, N] = shape.B!;
+    const { x, dt, A, dtBias, B, C, D, z, initialState } = input;
+    const perChannel = shape.D?.length === 2 ? 1 : 0;
+    // biome-ignore format: one argument list per line of the entry point
+    launch('ssdStep', batch * H,
+      x, dt, A, dtBias, B, C, D, z, initialState, output[0], output[1], H, P, G, N, perChannel, softplus ? 1 : 0, low, high);
+  },
+  reference: ssdStepReference,
 });
 
 /** The last two axes exchanged. */

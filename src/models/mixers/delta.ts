@@ -1,7 +1,8 @@
 import { add, div, elu, mul, ones, relu, sigmoid, sum, type Tensor } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { splitChannels, toHeads } from '../../nn/layers/shape';
+import { toHeads } from '../../nn/layers/shape';
 import { deltaRule } from '../../ops';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';

@@ -1,7 +1,8 @@
-import { concat, mul, reshape, sigmoid, slice, type Tensor } from '@tensorflow/tfjs-core';
+import { concat, mul, reshape, sigmoid, slice } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { activations } from '../../nn/layers/activation';
 import { type LinearWeights, linear } from '../../nn/layers/linear';
-import { splitChannels, toHeads } from '../../nn/layers/shape';
+import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { gatedDeltaRule, kdaGate } from '../../ops';
 import { LinearParameter, type Weights } from '../parameters';
 import { convolution } from './convolution';
@@ -94,12 +95,12 @@ export const gatedDelta: MixerFactory<GatedDeltaSpec> = (weights, spec) => {
     const mixed = conv === undefined ? activations.silu(qkv) : conv(qkv, state);
     const [q, k, v] = splitChannels(mixed, sizes);
     const [b, a] = splitChannels(linear(x, ba), [valueHeads, valueHeads]);
-    const rate = kdaGate(reshape(a, [...a.shape, 1]) as Tensor, aLog.value, dtBias.value);
+    const rate = kdaGate(toHeads(a, 1), aLog.value, dtBias.value);
     const { output: read, finalState } = gatedDeltaRule(
       toHeads(q, keyDim),
       toHeads(k, keyDim),
       toHeads(v, valueDim),
-      reshape(rate, a.shape),
+      fromHeads(rate),
       negativeEigenvalues ? mul(2, sigmoid(b)) : b,
       {
         useQkL2norm: true,

@@ -1,7 +1,8 @@
 import { clipByValue, logSigmoid, mul } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { type ActivationName, activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { repeatHeads, splitChannels, toHeads } from '../../nn/layers/shape';
+import { repeatHeads, toHeads } from '../../nn/layers/shape';
 import { gla as glaOp } from '../../ops';
 import { flaConvolutions } from './convolution';
 import type { MixerFactory } from './mixer';

@@ -1,7 +1,8 @@
 import { exp, logSigmoid, mul, sub } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { type ActivationName, activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { fromHeads, repeatHeads, splitChannels, toHeads } from '../../nn/layers/shape';
+import { fromHeads, repeatHeads, toHeads } from '../../nn/layers/shape';
 import { gsa as gsaOp, rmsNorm } from '../../ops';
 import { flaConvolutions } from './convolution';
 import type { MixerFactory } from './mixer';

@@ -11,9 +11,10 @@ import {
   type Tensor,
   transpose,
 } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
+import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { gla, rmsNorm } from '../../ops';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';

@@ -1,7 +1,8 @@
 import { mul, reshape, sigmoid } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { splitChannels, toHeads } from '../../nn/layers/shape';
+import { toHeads } from '../../nn/layers/shape';
 import { kdaGate, kda as kdaOp } from '../../ops';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';

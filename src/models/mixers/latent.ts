@@ -1,7 +1,8 @@
 import { concat, mul, reshape, slice, type Tensor, tile } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { linear } from '../../nn/layers/linear';
 import { layerNorm } from '../../nn/layers/norm';
-import { channels, fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
+import { channels, fromHeads, toHeads } from '../../nn/layers/shape';
 import { deepseekSparseAttention, rmsNorm, rope, scaledDotProductAttention } from '../../ops';
 import { attendToChosen } from '../../sparse/deepseekSparseAttention';
 import type { Weights } from '../parameters';

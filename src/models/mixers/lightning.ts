@@ -1,7 +1,8 @@
 import { mul, sigmoid } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
+import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { lightningAttention, rmsNorm } from '../../ops';
 import type { MixerFactory } from './mixer';
 

@@ -1,6 +1,6 @@
 import { exp, neg } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { linear } from '../../nn/layers/linear';
-import { splitChannels } from '../../nn/layers/shape';
 import { rmsNorm, selectiveScan } from '../../ops';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';

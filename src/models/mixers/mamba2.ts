@@ -1,7 +1,8 @@
 import { concat, exp, mul, neg, type Tensor } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
+import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { rmsNormGated, ssd } from '../../ops';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';

@@ -1,6 +1,7 @@
+import { splitChannels } from '../../nn/channels';
 import { type ActivationName, activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { repeatHeads, splitChannels, toHeads } from '../../nn/layers/shape';
+import { repeatHeads, toHeads } from '../../nn/layers/shape';
 import { retention as retentionOp, rope } from '../../ops';
 import type { RopeSpec } from '../rope';
 import { flaConvolutions } from './convolution';

@@ -1,8 +1,9 @@
 import { add, exp, mul, neg, reshape, slice, tanh, transpose } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { type ActivationName, activations } from '../../nn/layers/activation';
 import { type LinearWeights, linear } from '../../nn/layers/linear';
 import { groupNorm } from '../../nn/layers/norm';
-import { fromHeads, splitChannels, toHeads } from '../../nn/layers/shape';
+import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { rwkv6 as rwkv6Op } from '../../ops';
 import type { MixerFactory } from './mixer';
 import { shifted } from './shift';

@@ -1,6 +1,6 @@
 import { mul } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { linear } from '../../nn/layers/linear';
-import { splitChannels } from '../../nn/layers/shape';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';
 

@@ -1,7 +1,7 @@
 import { add, concat, mul } from '@tensorflow/tfjs-core';
+import { splitChannels } from '../../nn/channels';
 import { type ActivationName, activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { splitChannels } from '../../nn/layers/shape';
 import { rmsNorm } from '../../ops';
 import type { RopeSpec } from '../rope';
 import { attention } from './attention';

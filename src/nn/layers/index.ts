@@ -1,5 +1,6 @@
 /** @module linnet/nn */
 
+export { splitChannels } from '../channels';
 export { type ActivationName, activationName, activations, silu } from './activation';
 export { bidirectionalScan, type Scan } from './bidirectionalScan';
 export { embedding } from './embedding';
@@ -16,4 +17,4 @@ export {
   zigzagOrder,
 } from './order';
 export { type QShiftOptions, qShift } from './qShift';
-export { channels, fromHeads, repeatHeads, splitChannels, toHeads, tokens } from './shape';
+export { channels, fromHeads, repeatHeads, toHeads, tokens } from './shape';
