@@ -43,29 +43,37 @@ function broadcastStrides(shape: Shape = []): number[] {
   return strides;
 }
 
-/** Writes the table of key ranges and the modifiers of a call to scratch. */
-function describe<I extends AttentionInput>(call: Call<I>) {
-  const input = call.input as Partial<Record<AttentionInput, number>>;
-  const shape = call.shape as { readonly [name in AttentionInput]?: Shape };
-  const { B, Tq, Tk, Hq } = sizesOf(shape);
+type Modified = { readonly [name in AttentionInput]?: Shape };
+
+/** The table of key ranges of a call, on its scratch. */
+function rangesOf<I extends AttentionInput>(call: Call<I>): number {
+  const { B, Tq, Tk } = sizesOf(call.shape as Modified);
   const table = keyRanges(call.attrs, B, Tq, Tk);
   const ranges = call.scratch(table.byteLength);
+  new Int32Array(call.buffer(), ranges, table.length).set(table);
+  return ranges;
+}
+
+/** What changes the scores of a call, on its scratch. */
+function modifiersOf<I extends AttentionInput>(call: Call<I>): number {
+  const input = call.input as Partial<Record<AttentionInput, number>>;
+  const shape = call.shape as Modified;
+  const { B, Tk, Hq } = sizesOf(shape);
   const modifiers = call.scratch(64);
   const sums = shape.gate ? call.scratch(8 * B * Tk * Hq) : 0;
   if (shape.gate) call.launch('forgetSums', B * Hq, input.gate!, sums, Tk, Hq);
-  new Int32Array(call.buffer(), ranges, table.length).set(table);
   const fields = new Int32Array(call.buffer(), modifiers, 13);
   fields.set([input.mask ?? 0, ...broadcastStrides(shape.mask)], 0);
   fields.set([input.bias ?? 0, ...broadcastStrides(shape.bias)], 5);
   fields.set([input.alibiSlopes ?? 0, sums], 10);
   new Float32Array(call.buffer(), modifiers, 13)[12] = call.attrs.softcap;
-  return { ranges, modifiers };
+  return modifiers;
 }
 
 export function attentionKernel(call: Call<AttentionInput>): void {
   const { input, output, attrs, shape, workspace, launch } = call;
   const { B, Tq, Hq, D, Tk, Hkv, Dv, group } = sizesOf(shape);
-  const { ranges, modifiers } = describe(call);
+  const ranges = rangesOf(call);
   const modified = shape.mask || shape.bias || shape.alibiSlopes || shape.gate || attrs.softcap > 0;
   if (Tq === 1 && Tk > 0 && !modified && D % 4 === 0 && Dv % 8 === 0) {
     const splits = Math.ceil(Tk / SPLIT);
@@ -85,7 +93,7 @@ export function attentionKernel(call: Call<AttentionInput>): void {
   const floats = rows * (D + pitchV + 4 + TABLE) + KEYS * (D + pitchV + 8);
   // biome-ignore format: one argument list per line of the entry point
   launch('attentionForward', B * Hkv * Math.ceil((Tq * group) / rows),
-    input.q, input.k, input.v, output[0], output[1], ranges, input.sink, modifiers,
+    input.q, input.k, input.v, output[0], output[1], ranges, input.sink, modifiersOf(call),
     Tq, Tk, Hq, Hkv, D, Dv, attrs.scale, rows, workspace(4 * floats));
 }
 
@@ -125,7 +133,7 @@ function runBackward(
   const { input, attrs } = call;
   const sizes = sizesOf(call.shape);
   const { B, Tq, Hq, D, Tk, Hkv, Dv } = sizes;
-  const { ranges, modifiers } = describe(call);
+  const [ranges, modifiers] = [rangesOf(call), modifiersOf(call)];
   const { splitRows, splits, items } = backwardItems(sizes);
   const [pitch, pitchV] = [ceil(D, 8), ceil(Dv, 8)];
   const floats =
