@@ -3,9 +3,9 @@ import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
 import { loadColumns, storeColumns, transpose4 } from '../core/transpose';
 import {
-  Additive, CHANNEL_GATE, checkpointOf, decayScores, decayToEnd, fillAdditive, layOutChunk, loadBonus, loadChunk, loadRows,
-  loadWritten, lowerProduct, NO_GATE, pitchOf, prepareChunk, scaleRows, SCORES_ROW, shareTotal, storeRows, TOKENS,
-  withoutDecays,
+  Additive, CHANNEL_GATE, checkpointOf, decayScores, decayToEnd, fillAdditive, keyAt, layOutChunk, loadBonus, loadReader,
+  loadRows, loadValues, loadWritten, lowerProduct, NO_GATE, outputAt, pitchOf, prepareChunk, queryAt, scaleRows, SCORES_ROW,
+  shareTotal, storeRows, TOKENS, valueAt, withoutDecays,
 } from './additiveChunk';
 
 // With R the gradient of the state after a chunk and dA = dO V^T, each product carrying the decay between its tokens,
@@ -14,7 +14,8 @@ import {
 //
 // States and R are kept turned over, [V, K], so that only dV is computed turned over. The log decay of token t is in every
 // product from a token before it to t or one after: the sum of q dQ over those after less that of k dK over those before,
-// where the products of tokens with themselves take no part, so that nothing large cancels.
+// where the products of tokens with themselves take no part, so that nothing large cancels. Where several query heads read
+// the state, what stands with Q and dO is the sum over them; dQ is each one's own.
 
 /** What the backward pass has besides a chunk. */
 @unmanaged
@@ -24,10 +25,12 @@ class Gradients {
   dOutputs: usize;
   columns: usize;
   dScores: usize;
+  /** the diagonal of dScores [16] */
+  diagonal: usize;
   /** q and k decayed to the block at hand [16, K] */
   localQueries: usize;
   localKeys: usize;
-  /** through the state, and from pairs of different tokens of the chunk [16, K] */
+  /** through the state, in the end whole, and from pairs of different tokens of the chunk [16, K] */
   dqState: usize;
   dkState: usize;
   dqPairs: usize;
@@ -36,8 +39,6 @@ class Gradients {
   /** dV [16, V], and its part from the state turned over [V, 16] */
   dValues: usize;
   dColumns: usize;
-  /** what the decays of a whole chunk get from the states at its ends [K] */
-  dTotal: usize;
   /** R [V, K], and the states before chunks, with rows of `pitch` bytes */
   R: usize;
   pitch: usize;
@@ -60,11 +61,11 @@ class Gradients {
 export function additiveBackward(
   q: usize, k: usize, v: usize, g: usize, u: usize, dOutput: usize, dFinal: usize,
   dq: usize, dk: usize, dv: usize, dg: usize, du: usize, dh0: usize, offsets: usize, work: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, checkpoints: usize, places: usize, apart: i32,
-  together: i32, across: i32, size: i32, begin: i32, end: i32,
+  gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32,
+  checkpoints: usize, places: usize, apart: i32, together: i32, across: i32, size: i32, begin: i32, end: i32,
 ): void {
   const c = changetype<Additive>(work), x = changetype<Gradients>(work + 256);
-  fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse, checkpoints, places, apart);
+  fillAdditive(c, q, k, v, g, u, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
   x.buffers = layOutGradients(x, c, layOutChunk(c, work + 512));
   const group = HV / H, parts = (group + together - 1) / together, bytes = <usize>(K * V) << 2;
   x.buffer = <usize>(1 + apart) * x.bytes;
@@ -103,13 +104,20 @@ export function additiveBackward(
         for (let turn = 0; turn < turns; turn++) {
           const head = takeTurn(x, turn, group), add = turn % x.members > 0;
           const bonus = bonuses + (<usize>(turn / x.members * K) << 2);
+          const state = x.states + <usize>(n - start) * x.bytes;
           if (u) loadBonus(c, head);
-          chunkGradients(x, c, head, token, rows, dOutput, x.states + <usize>(n - start) * x.bytes, dg != 0, bonus);
-          const key = partial + ((<usize>token * <usize>(H * K) + <usize>(head / group * K)) << 2);
-          storeRows(x.dqState, c.Kp, rows, K, dq + key, pitchOf(c, H, K), add);
-          if (dk) storeRows(x.dkState, c.Kp, rows, K, dk + key, pitchOf(c, H, K), add);
-          const value = (<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2;
-          if (dv) storeRows(x.dValues, c.Vp, rows, V, dv + value, pitchOf(c, HV, V), false);
+          loadValues(c, head, token, rows);
+          loadColumns(v + valueAt(c, head, token), pitchOf(c, HV, V), rows, V, x.columns, SCORES_ROW, c.Vp);
+          for (let reader = 0; reader < readers; reader++) {
+            loadReader(c, head, reader, token, rows);
+            const dOutputs = dOutput + outputAt(c, head, reader, token);
+            loadRows(dOutputs, pitchOf(c, HV * readers, V), rows, V, x.dOutputs, c.Vp, 1);
+            chunkGradients(x, c, state, reader == 0, dg != 0, bonus);
+            const query = partial * <usize>readers + queryAt(c, head, reader, token);
+            storeRows(x.dqState, c.Kp, rows, K, dq + query, pitchOf(c, H * readers, K), add);
+          }
+          if (dk) storeRows(x.dkState, c.Kp, rows, K, dk + partial + keyAt(c, head, token), pitchOf(c, H, K), add);
+          if (dv) storeRows(x.dValues, c.Vp, rows, V, dv + valueAt(c, head, token), pitchOf(c, HV, V), false);
           if (dg) storeDecays(x, c, head, token, rows, dg);
         }
       }
@@ -140,15 +148,15 @@ function layOutGradients(x: Gradients, c: Additive, work: usize): usize {
   x.dqPairs = x.dkState + tokensK;
   x.dkPairs = x.dqPairs + tokensK;
   x.dDecay = x.dkPairs + tokensK;
-  x.dTotal = x.dDecay + tokensK;
-  x.dOutputs = x.dTotal + c.rowK;
+  x.dOutputs = x.dDecay + tokensK;
   x.columns = x.dOutputs + tokensV;
   x.dValues = x.columns + tokensV;
   x.dColumns = x.dValues + tokensV;
   x.dScores = x.dColumns + tokensV;
   x.pitch = c.rowK + 32;
   x.bytes = <usize>c.Vp * x.pitch;
-  return x.dScores + 16 * SCORES_ROW;
+  x.diagonal = x.dScores + 16 * SCORES_ROW;
+  return x.diagonal + 64;
 }
 
 /** The first token of chunk n in the order of the recurrence. */
@@ -239,46 +247,49 @@ function decayTile(
   v128.store(n2, c20); v128.store(n2, c21, 16); v128.store(n3, c30); v128.store(n3, c31, 16);
 }
 
-/** Leaves dq, dk and dv of a chunk in dqState, dkState and dValues, and moves R to its start. */
-function chunkGradients(
-  x: Gradients, c: Additive, head: i32, token: i32, rows: i32, dOutput: usize, state: usize, decays: bool, du: usize,
-): void {
-  const tokensK = c.rowK << 4, value = (<usize>token * <usize>(c.HV * c.V) + <usize>(head * c.V)) << 2;
-  const pitchV = pitchOf(c, c.HV, c.V);
-  loadChunk(c, head, token, rows);
+/**
+ * Leaves dq of the loaded reader in dqState, adds what is of it to dk, dv and dg in dkState, dValues and dDecay, and to R,
+ * which the first moves to the start of the chunk.
+ */
+function chunkGradients(x: Gradients, c: Additive, state: usize, first: bool, decays: bool, du: usize): void {
   if (c.gate != CHANNEL_GATE) storeColumns(c.keys, SCORES_ROW, TOKENS, c.Kp, c.rows, c.rowK, false);
-  memory.copy(x.queries, c.queries, tokensK);
-  loadRows(dOutput + value, pitchV, rows, c.V, x.dOutputs, c.Vp, 1);
-  loadColumns(c.v + value, pitchV, rows, c.V, x.columns, SCORES_ROW, c.Vp);
+  memory.copy(x.queries, c.queries, c.rowK << 4);
   lowerProduct(x.dOutputs, c.rowV, x.columns, c.Vp, x.dScores);
   prepareChunk(c);
-
-  product(x.R, x.pitch, 4, c.keys, SCORES_ROW, c.Kp, x.dColumns, SCORES_ROW, c.Vp, 16, false);
-  product(c.scores, 4, SCORES_ROW, x.dOutputs, c.rowV, 16, x.dValues, c.rowV, 8, c.Vp, false);
-  product(
-    c.scores + 8 * SCORES_ROW + 32, 4, SCORES_ROW, x.dOutputs + 8 * c.rowV, c.rowV, 8, x.dValues + 8 * c.rowV, c.rowV, 8,
-    c.Vp, false,
-  );
-  storeColumns(x.dColumns, SCORES_ROW, TOKENS, c.Vp, x.dValues, c.rowV, true);
+  if (first && c.q) stateGradients(x, c, state, decays);
 
   product(x.dOutputs, c.rowV, 4, state, x.pitch, c.Vp, x.dqState, c.rowK, 16, c.Kp, false);
-  product(c.values, c.rowV, 4, x.R, x.pitch, c.Vp, x.dkState, c.rowK, 16, c.Kp, false);
-  if (c.gate == CHANNEL_GATE) {
-    decayFromStart(c, x.dqState);
-    decayToEnd(c, x.dkState, x.dkState, c.total);
-  } else if (c.gate != NO_GATE) {
-    scaleRows(x.dqState, c.rowK, c.decay + 64);
-    scaleRows(x.dkState, c.rowK, c.decay + 128);
-  }
+  if (c.gate == CHANNEL_GATE) decayFromStart(c, x.dqState);
+  else if (c.gate != NO_GATE) scaleRows(x.dqState, c.rowK, c.decay + 64);
   if (c.gate == CHANNEL_GATE) channelPairs(x, c);
   else sharedPairs(x, c);
-  if (decays) stateDecays(x, c, state);
-  writeTurned(x, c, x.dOutputs, c.queries, x.R, x.R);
+  if (c.q) readGradients(x, c, first);
   if (decays) decayGradients(x, c);
   addUp(x, c, du);
 }
 
-/** Pairs of different tokens whose decays are shared by the channels; the scores of tokens with themselves move to column 0 of `columns`. */
+/** What a chunk's end gives to dk, dv and dg, before R moves. */
+function stateGradients(x: Gradients, c: Additive, state: usize, decays: bool): void {
+  product(x.R, x.pitch, 4, c.keys, SCORES_ROW, c.Kp, x.dColumns, SCORES_ROW, c.Vp, 16, false);
+  storeColumns(x.dColumns, SCORES_ROW, TOKENS, c.Vp, x.dValues, c.rowV, false);
+  product(c.values, c.rowV, 4, x.R, x.pitch, c.Vp, x.dkState, c.rowK, 16, c.Kp, false);
+  if (c.gate == CHANNEL_GATE) decayToEnd(c, x.dkState, x.dkState, c.total);
+  else if (c.gate != NO_GATE) scaleRows(x.dkState, c.rowK, c.decay + 128);
+  if (decays) stateDecays(x, c, state);
+}
+
+/** dV += A^T dO and R <- diag(total) R + Q^T dO, of readers after the first without the decay. */
+function readGradients(x: Gradients, c: Additive, first: bool): void {
+  product(c.scores, 4, SCORES_ROW, x.dOutputs, c.rowV, 16, x.dValues, c.rowV, 8, c.Vp, true);
+  product(
+    c.scores + 8 * SCORES_ROW + 32, 4, SCORES_ROW, x.dOutputs + 8 * c.rowV, c.rowV, 8, x.dValues + 8 * c.rowV, c.rowV, 8,
+    c.Vp, true,
+  );
+  if (first) writeTurned(x, c, x.dOutputs, c.queries, x.R, x.R);
+  else product(x.dOutputs, 4, c.rowV, c.queries, c.rowK, 16, x.R, x.pitch, c.Vp, c.Kp, true);
+}
+
+/** Pairs of different tokens whose decays are shared by the channels. */
 function sharedPairs(x: Gradients, c: Additive): void {
   decayScores(c, x.dScores);
   moveDiagonal(x);
@@ -291,11 +302,11 @@ function sharedPairs(x: Gradients, c: Additive): void {
   );
 }
 
-/** The diagonal of dScores goes to `columns` [16] and leaves zeros. */
+/** The diagonal of dScores moves out of it and leaves zeros. */
 function moveDiagonal(x: Gradients): void {
   for (let i: usize = 0; i < 16; i++) {
     const at = x.dScores + i * (SCORES_ROW + 4);
-    store<f32>(x.columns + (i << 2), load<f32>(at));
+    store<f32>(x.diagonal + (i << 2), load<f32>(at));
     store<f32>(at, 0);
   }
 }
@@ -387,26 +398,29 @@ function blockPairs(x: Gradients, c: Additive, b: usize): void {
   }
 }
 
-/** dTotal = the decay of the whole chunk times the products of S before it and R after it, summed over v. */
+/**
+ * dDecay = what each token's decay gets from the states at the chunk's ends: that of the whole chunk times the products of S
+ * before it and R after it, summed over v, and what the tokens before write into R.
+ */
 function stateDecays(x: Gradients, c: Additive, state: usize): void {
   for (let p: usize = 0; p < c.rowK; p += 16) {
     let sum = f32x4.splat(0);
     for (let at = p; at < x.bytes; at += x.pitch) {
       sum = f32x4.add(sum, f32x4.mul(v128.load(state + at), v128.load(x.R + at)));
     }
-    v128.store(x.dTotal + p, f32x4.mul(sum, v128.load(c.total + p)));
-  }
-}
-
-function decayGradients(x: Gradients, c: Additive): void {
-  const row = c.rowK, before = c.u != 0;
-  for (let p: usize = 0; p < row; p += 16) {
-    let sum = v128.load(x.dTotal + p);
-    for (let at = p; at < 16 * row; at += row) {
+    sum = f32x4.mul(sum, v128.load(c.total + p));
+    for (let at = p; at < 16 * c.rowK; at += c.rowK) {
       v128.store(x.dDecay + at, sum);
       sum = f32x4.add(sum, f32x4.mul(v128.load(c.rows + at), v128.load(x.dkState + at)));
     }
-    sum = f32x4.splat(0);
+  }
+}
+
+/** Adds to dDecay what a reader's reading gives. */
+function decayGradients(x: Gradients, c: Additive): void {
+  const row = c.rowK, before = c.u != 0;
+  for (let p: usize = 0; p < row; p += 16) {
+    let sum = f32x4.splat(0);
     for (let at = (row << 4) + p; at > p;) {
       at -= row;
       const read = f32x4.mul(v128.load(x.queries + at), f32x4.add(v128.load(x.dqState + at), v128.load(x.dqPairs + at)));
@@ -418,12 +432,12 @@ function decayGradients(x: Gradients, c: Additive): void {
   }
 }
 
-/** dq and dk in whole, with the pairs of tokens with themselves, where u acts. */
+/** dq in whole and dk of a reader, with the pairs of tokens with themselves, where u acts. */
 function addUp(x: Gradients, c: Additive, du: usize): void {
   const row = c.rowK, scale = f32x4.splat(c.scale);
   let at: usize = 0;
   for (let i: usize = 0; i < 64; i += 4) {
-    const own = v128.load32_splat(x.columns + i);
+    const own = v128.load32_splat(x.diagonal + i);
     for (let p: usize = 0; p < row; p += 16, at += 16) {
       const q = v128.load(x.queries + at), k = v128.load(c.rows + at);
       const by = c.u ? f32x4.mul(own, v128.load(c.bonus + p)) : own;
@@ -438,7 +452,7 @@ function addUp(x: Gradients, c: Additive, du: usize): void {
     let sum: f32 = 0;
     for (let i: usize = 0; i < 16; i++) {
       const both = load<f32>(x.queries + i * row + k) * load<f32>(c.rows + i * row + k);
-      sum += load<f32>(x.columns + (i << 2)) * both;
+      sum += load<f32>(x.diagonal + (i << 2)) * both;
     }
     store<f32>(du + k, load<f32>(du + k) + sum);
   }

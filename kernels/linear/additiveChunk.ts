@@ -38,6 +38,8 @@ export class Additive {
   gate: i32;
   H: i32;
   HV: i32;
+  /** query heads that read the state of each value head */
+  readers: i32;
   K: i32;
   V: i32;
   Kp: i32;
@@ -88,7 +90,8 @@ export function padded(size: i32): i32 {
 
 export function fillAdditive(
   c: Additive, q: usize, k: usize, v: usize, g: usize, u: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, checkpoints: usize, places: usize, apart: i32,
+  gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32,
+  checkpoints: usize, places: usize, apart: i32,
 ): void {
   c.checkpoints = checkpoints;
   c.places = places;
@@ -101,6 +104,7 @@ export function fillAdditive(
   c.gate = gate;
   c.H = H;
   c.HV = HV;
+  c.readers = readers;
   c.K = K;
   c.V = V;
   c.Kp = padded(K);
@@ -184,13 +188,19 @@ export function storeState(state: usize, pitch: usize, K: i32, V: i32, dst: usiz
   }
 }
 
-/** Loads `rows` <= 16 tokens of a value head; `token` is the first in the order of the recurrence. */
-export function loadChunk(c: Additive, head: i32, token: i32, rows: i32): void {
+/**
+ * Loads q of one reader of a value head, zeros if there is none, and k anew, which the reader before has left decayed.
+ * `token` is the first of `rows` <= 16 in the order of the recurrence.
+ */
+export function loadReader(c: Additive, head: i32, reader: i32, token: i32, rows: i32): void {
   const key = keyAt(c, head, token), pitch = pitchOf(c, c.H, c.K);
-  loadRows(c.q + key, pitch, rows, c.K, c.queries, c.Kp, c.scale);
+  if (!c.q) memory.fill(c.queries, 0, 16 * c.rowK);
+  else {
+    const query = c.q + queryAt(c, head, reader, token);
+    loadRows(query, pitchOf(c, c.H * c.readers, c.K), rows, c.K, c.queries, c.Kp, c.scale);
+  }
   if (c.gate == CHANNEL_GATE) loadRows(c.k + key, pitch, rows, c.K, c.rows, c.Kp, 1);
   else loadColumns(c.k + key, pitch, rows, c.K, c.keys, SCORES_ROW, c.Kp);
-  loadValues(c, head, token, rows);
 }
 
 /** Only what the state takes up: k decayed to the chunk's end as `rows`, v and the chunk's decay. */
@@ -217,15 +227,35 @@ export function decayToEnd(c: Additive, x: usize, y: usize, total: usize): void 
   }
 }
 
+/** Bytes to a token's k and v of a value head, and to q and output of one of its readers. */
 // @ts-ignore: decorator
 @inline
-function keyAt(c: Additive, head: i32, token: i32): usize {
+export function keyAt(c: Additive, head: i32, token: i32): usize {
   return (<usize>token * <usize>(c.H * c.K) + <usize>(head / (c.HV / c.H) * c.K)) << 2;
 }
 
-function loadValues(c: Additive, head: i32, token: i32, rows: i32): void {
-  const HV = c.HV, K = c.K, V = c.V;
-  loadRows(c.v + ((<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2), pitchOf(c, HV, V), rows, V, c.values, c.Vp, 1);
+// @ts-ignore: decorator
+@inline
+export function queryAt(c: Additive, head: i32, reader: i32, token: i32): usize {
+  return (<usize>(token * c.H + head / (c.HV / c.H)) * <usize>c.readers + <usize>reader) * <usize>c.K << 2;
+}
+
+// @ts-ignore: decorator
+@inline
+export function valueAt(c: Additive, head: i32, token: i32): usize {
+  return <usize>(token * c.HV + head) * <usize>c.V << 2;
+}
+
+// @ts-ignore: decorator
+@inline
+export function outputAt(c: Additive, head: i32, reader: i32, token: i32): usize {
+  return (<usize>(token * c.HV + head) * <usize>c.readers + <usize>reader) * <usize>c.V << 2;
+}
+
+/** Loads v and the decays of a value head. */
+export function loadValues(c: Additive, head: i32, token: i32, rows: i32): void {
+  const HV = c.HV, K = c.K;
+  loadRows(c.v + valueAt(c, head, token), pitchOf(c, HV, c.V), rows, c.V, c.values, c.Vp, 1);
   if (c.gate == CHANNEL_GATE) {
     const gates = c.g + ((<usize>token * <usize>(HV * K) + <usize>(head * K)) << 2);
     loadRows(gates, pitchOf(c, HV, K), rows, K, c.decay, c.Kp, 1);

@@ -2,22 +2,23 @@ import { fma } from '../core/exp';
 import { product } from '../core/product';
 import { loadColumns } from '../core/transpose';
 import {
-  Additive, checkpointOf, fillAdditive, layOutChunk, loadBonus, loadChunk, loadState, loadWritten, NO_GATE, pitchOf,
-  prepareChunk, SCORES_ROW, storeRows, storeState, TOKENS, withoutDecays,
+  Additive, checkpointOf, fillAdditive, layOutChunk, loadBonus, loadReader, loadState, loadValues, loadWritten, NO_GATE,
+  outputAt, pitchOf, prepareChunk, SCORES_ROW, storeRows, storeState, TOKENS, withoutDecays,
 } from './additiveChunk';
 
 /**
- * o and the final state of an additive recurrence, for (sequence, value head) items [begin, end). g, u, h0, o and hT may be
- * 0 (no decay, no bonus, zeros, not wanted), as may `checkpoints` where no states are kept for the way back. Heads of a
- * sequence take turns, `together` at a time, so that the rows of a chunk are read in the order they lie in.
+ * o and the final state of an additive recurrence, for (sequence, value head) items [begin, end). Each key head has `readers`
+ * query heads, which read the states of all its value heads; o has a row for each of them [T, HV, readers, V]. g, u, h0, o and hT may be 0 (no decay, no bonus, zeros, not
+ * wanted), as may `checkpoints` where no states are kept for the way back. Heads of a sequence take turns, `together` at a
+ * time, so that the rows of a chunk are read in the order they lie in.
  */
 export function additiveForward(
   q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, together: i32,
+  gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32, together: i32,
   checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
 ): void {
   const c = changetype<Additive>(work);
-  fillAdditive(c, q, k, v, g, u, gate, H, HV, K, V, scale, reverse, checkpoints, places, apart);
+  fillAdditive(c, q, k, v, g, u, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
   const states = layOutChunk(c, work + 256), size = <usize>(K * V) << 2, padded = <usize>c.Kp * c.rowS;
   if (gate == NO_GATE) withoutDecays(c);
   for (let from = begin, to = begin; from < end; from = to) {
@@ -42,14 +43,17 @@ export function additiveForward(
           continue;
         }
         if (u) loadBonus(c, head);
-        loadChunk(c, head, token, rows);
-        prepareChunk(c);
-        for (let at: usize = 0; at < c.rowV; at += 32) {
-          read(c, at);
-          write(c, at);
+        loadValues(c, head, token, rows);
+        for (let reader = readers; reader-- > 0;) {
+          loadReader(c, head, reader, token, rows);
+          prepareChunk(c);
+          for (let at: usize = 0; at < c.rowV; at += 32) {
+            read(c, at);
+            if (reader == 0) write(c, at);
+          }
+          const row = o + outputAt(c, head, reader, token);
+          storeRows(c.outputs, c.Vp, rows, V, row, pitchOf(c, HV * readers, V), false);
         }
-        const row = o + ((<usize>token * <usize>(HV * V) + <usize>(head * V)) << 2);
-        storeRows(c.outputs, c.Vp, rows, V, row, pitchOf(c, HV, V), false);
       }
     }
     for (let item = from; item < to && hT != 0; item++) {

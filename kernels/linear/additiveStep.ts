@@ -8,7 +8,7 @@ import { CHANNEL_GATE, HEAD_GATE, NO_GATE } from './additiveChunk';
  */
 export function additiveStep(
   q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,
-  gate: i32, H: i32, HV: i32, K: i32, V: i32, scale: f32, reverse: i32, begin: i32, end: i32,
+  gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32, begin: i32, end: i32,
 ): void {
   const size = <usize>(K * V) << 2, group = HV / H;
   const w = work, spare = work + (<usize>((K + 3) & ~3) << 2);
@@ -21,23 +21,31 @@ export function additiveStep(
     else if (h0) memory.copy(next, h0 + <usize>item * size, size);
     else memory.fill(next, 0, size);
     const bonus: usize = u ? u + (<usize>(head / group * K) << 2) : 0;
+    // the state is read before the token is written if there is a bonus, else after
+    const writer = u ? readers - 1 : 0;
     for (let done = first; done < last; done++) {
       const token = reverse ? first + last - 1 - done : done, row = <usize>(token * HV + head);
-      const key = (<usize>token * <usize>(H * K) + <usize>(head / group * K)) << 2, value = row * <usize>V << 2;
+      const keyRow = <usize>(token * H + head / group), key = k + (keyRow * <usize>K << 2), value = v + (row * <usize>V << 2);
       loadDecay(w, g, gate, row, head, K);
-      let own: f32 = 0;
-      for (let i = 0; i < K && bonus; i++) {
-        const p = <usize>i << 2;
-        own += load<f32>(q + key + p) * (load<f32>(bonus + p) * load<f32>(k + key + p));
-      }
-      let j = 0;
-      for (; j + 16 <= V; j += 16) {
-        const at = <usize>j << 2;
-        wideColumns(q + key, k + key, v + value + at, w, state + at, next + at, o + value + at, K, V, scale, bonus, own);
-      }
-      for (; j < V; j += 4) {
-        const at = <usize>j << 2;
-        columns(q + key, k + key, v + value + at, w, state + at, next + at, o + value + at, K, V, scale, bonus, own, V - j);
+      for (let reader = 0; reader < readers; reader++) {
+        const query = q + ((keyRow * <usize>readers + <usize>reader) * <usize>K << 2);
+        const out = o + ((row * <usize>readers + <usize>reader) * <usize>V << 2);
+        const from = u || reader == writer ? state : next;
+        let own: f32 = 0;
+        for (let i = 0; i < K && bonus; i++) {
+          const p = <usize>i << 2;
+          own += load<f32>(query + p) * (load<f32>(bonus + p) * load<f32>(key + p));
+        }
+        let j = 0;
+        for (; j + 16 <= V; j += 16) {
+          const at = <usize>j << 2, to = next + at;
+          if (reader == writer) wideColumns(query, key, value + at, w, from + at, to, out + at, K, V, scale, bonus, own, true);
+          else wideColumns(query, key, value + at, w, from + at, to, out + at, K, V, scale, bonus, own, false);
+        }
+        for (; j < V; j += 4) {
+          const at = <usize>j << 2, write = reader == writer;
+          columns(query, key, value + at, w, from + at, next + at, out + at, K, V, scale, bonus, own, write, V - j);
+        }
       }
       state = next;
     }
@@ -56,10 +64,12 @@ function loadDecay(w: usize, g: usize, gate: i32, row: usize, head: i32, K: i32)
   }
 }
 
-/** Sixteen columns of a step. */
+/** Sixteen columns of a step, or of what another reader than the one that writes reads in it. */
+// @ts-ignore: decorator
+@inline
 function wideColumns(
   q: usize, k: usize, v: usize, w: usize, state: usize, next: usize, o: usize,
-  K: i32, V: i32, scale: f32, before: usize, own: f32,
+  K: i32, V: i32, scale: f32, before: usize, own: f32, write: bool,
 ): void {
   const row = <usize>V << 2, zero = f32x4.splat(0);
   const v0 = v128.load(v), v1 = v128.load(v, 16), v2 = v128.load(v, 32), v3 = v128.load(v, 48);
@@ -74,11 +84,13 @@ function wideColumns(
     if (before) {
       o0 = fma(x, s0, o0); o1 = fma(x, s1, o1); o2 = fma(x, s2, o2); o3 = fma(x, s3, o3);
     }
-    let y = v128.load32_splat(w);
-    s0 = f32x4.mul(y, s0); s1 = f32x4.mul(y, s1); s2 = f32x4.mul(y, s2); s3 = f32x4.mul(y, s3);
-    y = v128.load32_splat(k);
-    s0 = fma(y, v0, s0); s1 = fma(y, v1, s1); s2 = fma(y, v2, s2); s3 = fma(y, v3, s3);
-    v128.store(next, s0); v128.store(next, s1, 16); v128.store(next, s2, 32); v128.store(next, s3, 48);
+    if (write) {
+      let y = v128.load32_splat(w);
+      s0 = f32x4.mul(y, s0); s1 = f32x4.mul(y, s1); s2 = f32x4.mul(y, s2); s3 = f32x4.mul(y, s3);
+      y = v128.load32_splat(k);
+      s0 = fma(y, v0, s0); s1 = fma(y, v1, s1); s2 = fma(y, v2, s2); s3 = fma(y, v3, s3);
+      v128.store(next, s0); v128.store(next, s1, 16); v128.store(next, s2, 32); v128.store(next, s3, 48);
+    }
     if (!before) {
       o0 = fma(x, s0, o0); o1 = fma(x, s1, o1); o2 = fma(x, s2, o2); o3 = fma(x, s3, o3);
     }
@@ -93,15 +105,17 @@ function wideColumns(
 /** The same for n <= 4 columns. */
 function columns(
   q: usize, k: usize, v: usize, w: usize, state: usize, next: usize, o: usize,
-  K: i32, V: i32, scale: f32, before: usize, own: f32, n: i32,
+  K: i32, V: i32, scale: f32, before: usize, own: f32, write: bool, n: i32,
 ): void {
   const row = <usize>V << 2, value = loadLanes(v, n);
   let sum = before ? f32x4.mul(f32x4.splat(own), value) : f32x4.splat(0);
   for (let i = K; i > 0; i--) {
     let s = loadLanes(state, n);
     if (before) sum = fma(v128.load32_splat(q), s, sum);
-    s = fma(v128.load32_splat(k), value, f32x4.mul(v128.load32_splat(w), s));
-    storeLanes(next, s, n);
+    if (write) {
+      s = fma(v128.load32_splat(k), value, f32x4.mul(v128.load32_splat(w), s));
+      storeLanes(next, s, n);
+    }
     if (!before) sum = fma(v128.load32_splat(q), s, sum);
     q += 4; k += 4; w += 4;
     state += row; next += row;

@@ -19,7 +19,6 @@ export { mesaNet, mesaNetBackward } from './mesa';
 export { sLstm, sLstmBackward } from './sLstm';
 export { logLinearAttention, logLinearAttentionBackward } from './logLinear';
 export { pathAttention, pathAttentionBackward } from './path';
-export { takeHeads, takeHeadsBackward } from './heads';
 export { hgrn, hgrnBackward } from './hgrn';
 export { rwkv4, rwkv4Backward } from './rwkv4';
 export { slotGates, slotGatesBackward } from './slots';

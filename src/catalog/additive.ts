@@ -282,9 +282,10 @@ export const additive: CatalogEntry[] = [
         },
       },
       {
-        id: 'T33-M5-packed-reverse-state',
+        id: 'T33-HQ6-H2-M5-packed-reverse-state',
         inputs: {
           ...slots(PACKED, 5),
+          q: { shape: [1, 33, 6, 4] },
           g: { shape: [1, 33, 2, 5], draw: 'logSigmoid' },
           hk: { shape: [4, 2, 4, 5] },
           hv: { shape: [4, 2, 5, 6] },

@@ -1,9 +1,9 @@
 import type { NdArray } from '../op/define';
-import { type AdditiveAttrs, type AdditiveInput, gradientNames } from './additive';
+import { type AdditiveAttrs, type AdditiveInput, gradientNames, readersOf } from './additive';
 
 type Inputs = { readonly [name in AdditiveInput | 'dOutput' | 'dFinal']?: NdArray };
 
-function sizesOf({ k, v, g }: Inputs, { logDecay }: AdditiveAttrs) {
+function sizesOf({ q, k, v, g }: Inputs, { logDecay }: AdditiveAttrs) {
   const [, , H, K] = k!.shape;
   const [, , HV, V] = v!.shape;
   /** Where the log decay of a channel stands in g; -1 if it is no input. */
@@ -11,7 +11,16 @@ function sizesOf({ k, v, g }: Inputs, { logDecay }: AdditiveAttrs) {
     g === undefined ? -1 : g.shape.length === 4 ? row * K + i : row;
   const decay = (row: number, i: number) =>
     logDecay ? Math.exp(logDecay[row % HV]) : g === undefined ? 1 : Math.exp(g.data[gateAt(row, i)]);
-  return { H, HV, K, V, gateAt, decay };
+  const readers = readersOf({ q: q!.shape, k: k!.shape });
+  /** Where q and output of the readers of a value head begin in a token. */
+  const placesOf = (t: number, head: number) => {
+    const key = t * H + Math.floor((head * H) / HV);
+    return Array.from({ length: readers }, (_, r) => ({
+      query: (key * readers + r) * K,
+      output: ((t * HV + head) * readers + r) * V,
+    }));
+  };
+  return { H, HV, readers, K, V, placesOf, gateAt, decay };
 }
 
 /** The places of one token of one value head: rows of k and v, and the token before in the order of the recurrence. */
@@ -23,9 +32,9 @@ function tokensOf({ offsets, reverse }: AdditiveAttrs, n: number): number[] {
 /** S_t = diag(w_t) S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t, or scale (S_{t-1} + diag(u) k_t v_t^T)^T q_t. */
 export function additiveReference(inputs: Inputs, attrs: AdditiveAttrs): Float64Array[] {
   const { q, k, v, u, initialState } = inputs;
-  const { H, HV, K, V, decay } = sizesOf(inputs, attrs);
+  const { H, HV, readers, K, V, placesOf, decay } = sizesOf(inputs, attrs);
   const { offsets, scale } = attrs;
-  const output = new Float64Array(offsets.at(-1)! * HV * V);
+  const o = new Float64Array(offsets.at(-1)! * HV * readers * V);
   const finalState = new Float64Array((offsets.length - 1) * HV * K * V);
   for (let n = 0; n + 1 < offsets.length; n++) {
     for (let head = 0; head < HV; head++) {
@@ -36,20 +45,21 @@ export function additiveReference(inputs: Inputs, attrs: AdditiveAttrs): Float64
       for (const t of tokensOf(attrs, n)) {
         const row = t * HV + head;
         const key = (t * H + keyHead) * K;
+        const places = placesOf(t, head);
         for (let i = 0; i < K; i++) {
-          const query = scale * q!.data[key + i];
           const w = decay(row, i);
           for (let j = 0; j < V; j++) {
             const before = S[i * V + j];
             const written = k!.data[key + i] * v!.data[row * V + j];
             S[i * V + j] = w * before + written;
-            output[row * V + j] += query * (u ? before + u.data[keyHead * K + i] * written : S[i * V + j]);
+            const read = u ? before + u.data[keyHead * K + i] * written : S[i * V + j];
+            for (const { query, output } of places) o[output + j] += scale * q!.data[query + i] * read;
           }
         }
       }
     }
   }
-  return attrs.finalState ? [output, finalState] : [output];
+  return attrs.finalState ? [o, finalState] : [o];
 }
 
 /** States kept while going forward; those between are computed again on the way back. */
@@ -61,7 +71,7 @@ const CHECKPOINT = 64;
  */
 export function additiveBackwardReference(inputs: Inputs, attrs: AdditiveAttrs): Float64Array[] {
   const { q, k, v, u, initialState, dOutput, dFinal } = inputs;
-  const { H, HV, K, V, gateAt, decay } = sizesOf(inputs, attrs);
+  const { H, HV, K, V, placesOf, gateAt, decay } = sizesOf(inputs, attrs);
   const { offsets, scale } = attrs;
   const names = gradientNames(inputs);
   const gradients = Object.fromEntries(
@@ -115,6 +125,7 @@ export function additiveBackwardReference(inputs: Inputs, attrs: AdditiveAttrs):
     R: Float64Array,
   ): void {
     const row = t * HV + head;
+    const places = placesOf(t, head);
     for (let i = 0; i < K; i++) {
       const key = (t * H + keyHead) * K + i;
       const bonus = keyHead * K + i;
@@ -122,18 +133,19 @@ export function additiveBackwardReference(inputs: Inputs, attrs: AdditiveAttrs):
       for (let j = 0; j < V; j++) {
         const at = i * V + j;
         const value = v!.data[row * V + j];
-        const dy = scale * dOutput!.data[row * V + j];
-        const query = dy * q!.data[key];
+        const written = k!.data[key] * value;
+        const read = u ? S[at] + u.data[bonus] * written : next[at];
+        let query = 0;
+        for (const place of places) {
+          const dy = scale * dOutput!.data[place.output + j];
+          query += dy * q!.data[place.query + i];
+          gradients.q[place.query + i] += dy * read;
+        }
         if (u) {
-          const written = k!.data[key] * value;
-          gradients.q[key] += dy * (S[at] + u.data[bonus] * written);
           gradients.u[bonus] += query * written;
           gradients.k[key] += query * u.data[bonus] * value;
           gradients.v[row * V + j] += query * u.data[bonus] * k!.data[key];
-        } else {
-          gradients.q[key] += dy * next[at];
-          R[at] += query;
-        }
+        } else R[at] += query;
         gradients.k[key] += R[at] * value;
         gradients.v[row * V + j] += R[at] * k!.data[key];
         if (gradients.g) gradients.g[gateAt(row, i)] += w * R[at] * S[at];

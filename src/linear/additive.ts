@@ -33,24 +33,31 @@ const [NO_GATE, TOKEN_GATE, CHANNEL_GATE, HEAD_GATE] = [0, 1, 2, 3];
 
 const padded = (size: number) => Math.max(8, (size + 7) & ~7);
 
-function outputShapes({ k, v }: Shapes, { offsets, finalState }: AdditiveAttrs): Shape[] {
+/** Query heads of each key head, which read the states of all its value heads. */
+export function readersOf({ q, k }: Shapes): number {
+  return k![2] === 0 ? 1 : q![2] / k![2];
+}
+
+function outputShapes({ q, k, v }: Shapes, { offsets, finalState }: AdditiveAttrs): Shape[] {
   const [B, T, HV, V] = v!;
-  const output = [B, T, HV, V];
+  const output = [B, T, HV * readersOf({ q, k }), V];
   return finalState ? [output, [offsets.length - 1, HV, k![3], V]] : [output];
 }
 
-function sizesOf({ k, v, g }: Shapes, { offsets, scale, reverse, logDecay }: AdditiveAttrs) {
+function sizesOf({ q, k, v, g }: Shapes, { offsets, scale, reverse, logDecay }: AdditiveAttrs) {
   const [, , H, K] = k!;
   const [, , HV, V] = v!;
+  const readers = readersOf({ q, k });
   const gate = logDecay ? HEAD_GATE : g === undefined ? NO_GATE : g.length === 4 ? CHANNEL_GATE : TOKEN_GATE;
   return {
     H,
     HV,
+    readers,
     K,
     V,
     sequences: offsets.length - 1,
     longest: offsets.reduce((most, end, n) => Math.max(most, n === 0 ? 0 : end - offsets[n - 1]), 0),
-    args: [gate, H, HV, K, V, scale, reverse ? 1 : 0] as const,
+    args: [gate, H, HV, readers, K, V, scale, reverse ? 1 : 0] as const,
     Kp: padded(K),
     Vp: padded(V),
   };
@@ -71,7 +78,7 @@ function chunkFloats(Kp: number, Vp: number): number {
 
 /** As `layOutGradients` does, and states of the heads that take turns. */
 function gradientFloats(Kp: number, Vp: number, states: number): number {
-  return Kp * (8 * 16 + 1) + Vp * 4 * 16 + 16 * 16 + states * Vp * (Kp + 8);
+  return Kp * 8 * 16 + Vp * 4 * 16 + 17 * 16 + states * Vp * (Kp + 8);
 }
 
 /**
@@ -118,6 +125,11 @@ function keptOf(shape: Shapes, attrs: AdditiveAttrs) {
   return { apart, places, kept };
 }
 
+/** Of the states that the way forward keeps and the way back reads. */
+export function checkpointsShape(shape: Shapes, attrs: AdditiveAttrs): Shape {
+  return keptOf(shape, attrs).kept;
+}
+
 /** The options of a call, checked, as the kernels take them. */
 export function additiveAttrs(
   op: string,
@@ -150,7 +162,7 @@ export function launchForward(
   const { HV, K, V, sequences, args, Kp, Vp } = sizesOf(shape, attrs);
   // biome-ignore format: one argument list per line of the entry point
   const tensors = [
-    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
+    input.q ?? 0, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
     output ?? 0, finalState ?? 0, heapOffsets(call, attrs.offsets),
   ] as const;
   if (isShort(shape, attrs) && output !== undefined) {
@@ -166,7 +178,7 @@ export function launchForward(
   }
 }
 
-/** Launches the backward kernels; an absent gradient but that of q is not computed. */
+/** Launches the backward kernels; an absent gradient but that of q is not computed, and without q no other than that is. */
 export function launchBackward(
   call: Call,
   shape: Shapes,
@@ -174,7 +186,7 @@ export function launchBackward(
   gradients: Pointers<AdditiveInput>,
 ): void {
   const { attrs, scratch, workspace, launch } = call;
-  const { H, HV, K, sequences, args, Kp, Vp } = sizesOf(shape, attrs);
+  const { H, HV, readers, K, sequences, args, Kp, Vp } = sizesOf(shape, attrs);
   const { apart, places, kept } = keptOf(shape, attrs);
   let checkpoints = input.checkpoints ?? 0;
   if (checkpoints === 0) {
@@ -188,22 +200,22 @@ export function launchBackward(
   const together = Math.ceil(HV / H / parts);
   const across = Math.max(1, Math.min(H, Math.floor(STATES_TOGETHER_BACK / (bytes * together))));
   const size = attrs.offsets.at(-1)! * H * K;
-  const partial = (gradient: number | undefined) =>
-    parts === 1 || gradient === undefined ? (gradient ?? 0) : scratch(4 * parts * size);
-  const [dq, dk] = [partial(gradients.q), partial(gradients.k)];
+  const partial = (gradient: number | undefined, numbers: number) =>
+    parts === 1 || gradient === undefined ? (gradient ?? 0) : scratch(4 * parts * numbers);
+  const [dq, dk] = [partial(gradients.q, size * readers), partial(gradients.k, size)];
   const bonuses = shape.u ? scratch(4 * sequences * parts * H * K) : 0;
   const work = workspace(
     512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, across * together * states)),
   );
   // biome-ignore format: one argument list per line of the entry point
   launch('additiveBackward', sequences * parts * H,
-    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.dOutput!, input.dFinal ?? 0,
+    input.q ?? 0, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.dOutput!, input.dFinal ?? 0,
     dq, dk, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
     heapOffsets(call, attrs.offsets), work, ...args, checkpoints, heapOffsets(call, places), apart,
     together, across, size);
   const add = (from: number, to: number, rows: number, columns: number) =>
     launch('sumRows', Math.ceil(columns / 64), from, to, rows, columns);
-  if (parts > 1) add(dq, gradients.q!, parts, size);
+  if (parts > 1) add(dq, gradients.q!, parts, size * readers);
   if (parts > 1 && dk) add(dk, gradients.k!, parts, size);
   if (bonuses) add(bonuses, gradients.u!, sequences * parts, H * K);
 }

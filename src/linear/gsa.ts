@@ -7,13 +7,13 @@ import {
   type AdditiveAttrs,
   type AdditiveOptions,
   additiveAttrs,
+  checkpointsShape,
   defineAdditive,
   launchBackward,
   launchForward,
 } from './additive';
 import { additiveBackwardReference, additiveReference } from './additive.reference';
 import { defineLinearOp } from './family';
-import { firstHeads, repeatHeads } from './heads';
 
 export interface GsaOptions extends Omit<AdditiveOptions, 'initialState'> {
   /** States of keys `[N, H, K, M]` and values `[N, H, M, V]`; default zeros. */
@@ -52,6 +52,10 @@ function turnedData({ data, shape: [, , R, C] }: NdArray): Float64Array {
 
 const turnState = (x: NdArray | undefined) => x && { data: turnedData(x), shape: turned(x.shape) };
 
+type Slots = { readonly [name in 'q' | 'k' | 's' | 'g']?: Shape };
+const scoresShape = ({ q, s }: Slots) => [...q!.slice(0, 3), s![3]];
+const turnedRoles = (shape: Slots) => ({ q: scoresShape(shape), k: shape.s, v: shape.k, g: shape.g });
+
 /**
  * Scores of slots, o_t = scale hk_t^T q_t with hk_t = hk_{t-1} diag(e^g_t) + k_t s_t^T. The slots decay, which are columns
  * here: turned over, this is what the gradient of q is in the recurrence with keys s, values k and dO = q. Both are the
@@ -60,37 +64,42 @@ const turnState = (x: NdArray | undefined) => x && { data: turnedData(x), shape:
 const inner = defineAdditive('gsaTurned');
 const scores = defineLinearOp<'q' | 'k' | 's' | 'g' | 'initialState', AdditiveAttrs>({
   name: 'gsaScores',
-  outputs: ({ k, s }, { offsets, finalState }) =>
-    finalState ? [s!, [offsets.length - 1, s![2], k![3], s![3]]] : [s!],
+  outputs: ({ q, k, s }, { offsets, finalState }) => {
+    const [, , H, K] = k!;
+    return [scoresShape({ q, s }), ...(finalState ? [[offsets.length - 1, H, K, s![3]]] : [])];
+  },
+  kept: (shape, attrs) => [checkpointsShape(turnedRoles(shape), attrs)],
   kernel: (call) => {
-    const { input, output, shape, attrs, scratch, launch } = call;
+    const { input, output, shape, attrs, kept, scratch, launch } = call;
     const { q, k, s, g } = input;
     const [, , H, K] = shape.k!;
     const M = shape.s![3];
     const N = attrs.offsets.length - 1;
     const initialState = shape.initialState ? scratch(4 * N * H * K * M) : 0;
     if (initialState) launch('turnStates', N * H, input.initialState, initialState, K, M);
-    const roles = { q: shape.s, k: shape.s, v: shape.k, g: shape.g };
-    const tensors = { q: s, k: s, v: k, g, initialState };
-    launchBackward(call, roles, { ...tensors, dOutput: q }, { q: output[0] });
-    if (!attrs.finalState) return;
-    const final = scratch(4 * N * H * K * M);
-    launchForward(call, roles, tensors, [undefined, final]);
-    launch('turnStates', N * H, final, output[1], M, K);
+    const final = attrs.finalState ? scratch(4 * N * H * K * M) : undefined;
+    const roles = turnedRoles(shape);
+    const tensors = { k: s, v: k, g, initialState };
+    const checkpoints = kept[0] ?? scratch(4 * checkpointsShape(roles, attrs).reduce((a, b) => a * b));
+    launchForward(call, roles, tensors, [undefined, final], checkpoints);
+    launchBackward(call, roles, { ...tensors, dOutput: q, checkpoints }, { q: output[0] });
+    if (final !== undefined) launch('turnStates', N * H, final, output[1], M, K);
   },
   reference: ({ q, k, s, g, initialState }, attrs) => {
-    const roles = { q: s, k: s, v: k, g, initialState: turnState(initialState) };
+    const shape = scoresShape({ q: q!.shape, s: s!.shape });
+    const unread = { data: new Float64Array(shape.reduce((a, b) => a * b)), shape };
+    const roles = { q: unread, k: s, v: k, g, initialState: turnState(initialState) };
     const [output] = additiveBackwardReference({ ...roles, dOutput: q }, attrs);
     if (!attrs.finalState) return [output];
     const [, final] = additiveReference(roles, attrs);
-    const [[, , H, K], M] = [k!.shape, s!.shape[3]];
-    return [output, turnedData({ data: final, shape: [attrs.offsets.length - 1, H, M, K] })];
+    const [, , H, K] = k!.shape;
+    return [output, turnedData({ data: final, shape: [attrs.offsets.length - 1, H, shape[3], K] })];
   },
-  gradient: ({ inputs: { q, k, s, g, initialState }, dy: [dScores, dFinal], attrs }) => {
+  gradient: ({ inputs: { q, k, s, g, initialState }, kept: [checkpoints], dy: [dScores, dFinal], attrs }) => {
     const turnOver = (x: Tensor | undefined) => x && turn.run({ x }, null)[0];
     const roles = { q: dScores, k: s, v: k, g, initialState: turnOver(initialState) };
     const [, ds, dk, dg, dInitial] = inner.backward.run(
-      { ...roles, dOutput: q, dFinal: turnOver(dFinal) },
+      { ...roles, dOutput: q, dFinal: turnOver(dFinal), checkpoints },
       attrs,
     );
     return {
@@ -168,7 +177,7 @@ export function gsa(
 /** Both passes, under the name of the op they are. */
 export function runSlots(
   name: string,
-  { q, ...slots }: Record<'q' | 'k' | 'v' | 's' | 'g', Tensor>,
+  { q, k, v, s, g }: Record<'q' | 'k' | 'v' | 's' | 'g', Tensor>,
   options: GsaOptions,
   sizes: Record<'B' | 'T' | 'H' | 'K' | 'M' | 'V', number>,
 ): Tensor | GsaResult {
@@ -180,16 +189,11 @@ export function runSlots(
     ['initialState[1]?', contents, `${N} ${sizes.H} ${sizes.M} ${sizes.V}`],
   ]);
   return tidied(() => {
-    const group = sizes.H === 0 ? 1 : q.shape[2]! / sizes.H;
-    const [k, v, s, g] = [slots.k, slots.v, slots.s, slots.g].map((x) => repeatHeads(x, group, 2));
-    const stateOf = (x: Tensor | undefined) => x && repeatHeads(x, group, 1);
-    const [read, finalKeys] = scores.run({ q, k, s, g, initialState: stateOf(keys) }, attrs);
-    const p = routingSoftmax(read, 'columns');
+    const [read, finalKeys] = scores.run({ q, k, s, g, initialState: keys }, attrs);
     const [output, finalContents] = values.run(
-      { q: p, k: s, v, g, initialState: stateOf(contents) },
+      { q: routingSoftmax(read, 'columns'), k: s, v, g, initialState: contents },
       { ...attrs, scale: 1 },
     );
-    if (!attrs.finalState) return output;
-    return { output, finalState: [firstHeads(finalKeys, group, 1), firstHeads(finalContents, group, 1)] };
+    return attrs.finalState ? { output, finalState: [finalKeys, finalContents] } : output;
   });
 }

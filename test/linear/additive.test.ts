@@ -5,6 +5,8 @@ import { LINEAR } from '../../src/catalog/bounds';
 import { deviation, drawInputs, float64, gradientsOf } from '../../src/catalog/numerics';
 import type { InputSpec, Tensors } from '../../src/catalog/types';
 import type { AdditiveOptions, Recurrent } from '../../src/linear';
+import { defineAdditive } from '../../src/linear/additive';
+import { asReference } from '../../src/op/define';
 import * as linnet from '../../src/ops';
 import * as reference from '../../src/reference';
 import { damagedBlocks } from '../guard';
@@ -62,6 +64,9 @@ function inputsOf({ names }: Rule, { B = 1, T, H = 1, G = 1, K, V }: Sizes, seed
   };
   return drawInputs(Object.fromEntries([...names, 'state'].map((name) => [name, all[name]])), seed);
 }
+
+/** The recurrence itself, with all that its kernels can do. */
+const groups = defineAdditive('additiveOfGroups');
 
 const listOf = ({ output, finalState }: Recurrent) => [output, finalState];
 const WITH_STATE = { outputFinalState: true } as const;
@@ -317,36 +322,106 @@ describe('special cases', () => {
   });
 });
 
-it('query heads of gsa that share slots equal slots repeated for each', () => {
-  const x = drawInputs({
-    q: { shape: [1, 21, 6, 8] },
-    k: { shape: [1, 21, 2, 8] },
-    v: { shape: [1, 21, 2, 8] },
-    s: { shape: [1, 21, 2, 8], draw: 'sigmoid' },
-    g: { shape: [1, 21, 2, 8], draw: 'logSigmoid' },
-    hk: { shape: [1, 2, 8, 8] },
-    hv: { shape: [1, 2, 8, 8] },
+describe('query heads that share a state', () => {
+  const repeated = (x: Tensor, times: number, axis: number) =>
+    gather(
+      x,
+      Array.from({ length: x.shape[axis] * times }, (_, i) => Math.floor(i / times)),
+      axis,
+    );
+  /** The gradient of heads from those of their copies. */
+  const summed = (values: Float64Array, shape: number[], times: number, axis: number) => {
+    const D = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+    return Float64Array.from({ length: values.length / times }, (_, i) => {
+      const first = Math.floor(i / D) * times * D + (i % D);
+      return Array.from({ length: times }, (_, r) => values[first + r * D]).reduce((a, b) => a + b);
+    });
+  };
+
+  it.each([
+    { T: 21, group: 2, options: {} },
+    { T: 7, group: 3, options: { reverse: true } },
+    { T: 70, group: 3, options: { cuSeqlens: [0, 3, 3, 40, 70] } },
+    { T: 70, group: 2, options: { cuSeqlens: [0, 33, 64, 70], reverse: true } },
+  ])('equal, in gsa, slots repeated for each: $T tokens, groups of $group, $options', (sizes) => {
+    const { T, group, options } = sizes;
+    const N = (options.cuSeqlens?.length ?? 2) - 1;
+    const x = drawInputs({
+      q: { shape: [1, T, 2 * group, 9] },
+      k: { shape: [1, T, 2, 9] },
+      v: { shape: [1, T, 2, 12] },
+      s: { shape: [1, T, 2, 7], draw: 'sigmoid' },
+      g: { shape: [1, T, 2, 7], draw: 'logSigmoid' },
+      hk: { shape: [N, 2, 9, 7] },
+      hv: { shape: [N, 2, 7, 12] },
+    });
+    const axis = (name: string) => (name.startsWith('h') ? 1 : 2);
+    tidy(() => {
+      const own = Object.fromEntries(
+        Object.entries(x).map(([name, y]) => [name, name === 'q' ? y : repeated(y, group, axis(name))]),
+      );
+      const call = ({ q, k, v, s, g, hk, hv }: Tensors) => {
+        const given = { ...options, initialState: [hk, hv], outputFinalState: true } as const;
+        const { output, finalState } = linnet.gsa(q, k, v, s, g, given);
+        return [output, ...finalState];
+      };
+      const [output, ...states] = call(x);
+      expectClose([output, ...states.map((state) => repeated(state, group, 1))], call(own), EXACT);
+
+      // states that are read once in one call are read by each copy in the other
+      const outputs = { id: '', inputs: {}, call: () => [], differentiable: Object.keys(x) };
+      const shared = gradientsOf(outputs, x, (y) => [call(y)[0]]);
+      const apart = gradientsOf(outputs, own, (y) => [call(y)[0]]);
+      for (const [name, { shape }] of Object.entries(x)) {
+        const expected = name === 'q' ? apart.q : summed(apart[name], shape, group, axis(name));
+        expect(deviation(shared[name], expected).r, `d${name}`).toBeLessThan(LINEAR.gradient);
+      }
+    });
   });
-  tidy(() => {
-    const each = (y: Tensor, axis: number) => gather(y, [0, 0, 0, 1, 1, 1], axis);
-    const [k, v, s, g] = [x.k, x.v, x.s, x.g].map((y) => each(y, 2));
-    const shared = linnet.gsa(x.q, x.k, x.v, x.s, x.g, {
-      initialState: [x.hk, x.hv],
-      outputFinalState: true,
-    });
-    const own = linnet.gsa(x.q, k, v, s, g, {
-      initialState: [each(x.hk, 1), each(x.hv, 1)],
-      outputFinalState: true,
-    });
-    expectClose([shared.output], [own.output], EXACT);
-    expectClose(
-      shared.finalState.map((state) => each(state, 1)),
-      own.finalState,
-      EXACT,
-    );
-    expect(() => linnet.gsa(slice(x.q, [0, 0, 0, 0], [1, 21, 3, 8]), x.k, x.v, x.s, x.g)).toThrow(
-      'gsa: HQ = 3 must be a multiple of H = 2',
-    );
+
+  it.each(['none', 'token', 'channel', 'head', 'bonus'])(
+    'have the values of the reference: gate %s',
+    (gate) => {
+      const { op } = groups;
+      const sizes = fc.record({
+        T: fc.constantFrom(1, 5, 16, 37),
+        G: fc.integer({ min: 1, max: 5 }),
+        readers: fc.integer({ min: 1, max: 3 }),
+        K: fc.constantFrom(3, 8, 17),
+        V: fc.constantFrom(5, 16, 21),
+      });
+      fc.assert(
+        fc.property(sizes, fc.boolean(), ({ T, G, readers, K, V }, reverse) => {
+          const perChannel = gate === 'channel' || gate === 'bonus';
+          const x = drawInputs({
+            q: { shape: [2, T, 2 * readers, K] },
+            k: { shape: [2, T, 2, K] },
+            v: { shape: [2, T, 2 * G, V] },
+            ...(gate === 'token' ? { g: { shape: [2, T, 2 * G], draw: 'logSigmoid' } } : {}),
+            ...(perChannel ? { g: { shape: [2, T, 2 * G, K], draw: 'logSigmoid' } } : {}),
+            ...(gate === 'bonus' ? { u: { shape: [2, K] } } : {}),
+            initialState: { shape: [2, 2 * G, K, V] },
+          } as Record<string, InputSpec>);
+          const logDecay = gate === 'head' ? Array.from({ length: 2 * G }, (_, i) => -0.1 * i) : undefined;
+          const attrs = { scale: 0.6, finalState: true, offsets: [0, T, 2 * T], reverse, logDecay };
+          const call = (y: Tensors) => op.run(y, attrs);
+          const differentiable = { id: '', inputs: {}, call: () => [], differentiable: Object.keys(x) };
+          tidy(() => {
+            expectClose(call(x), asReference(call)(x));
+            const actual = gradientsOf(differentiable, x, call);
+            const expected = gradientsOf(differentiable, x, asReference(call));
+            for (const name of Object.keys(x))
+              expect(deviation(actual[name], expected[name]).r, `d${name}`).toBeLessThan(LINEAR.gradient);
+          });
+        }),
+        { numRuns: 12, seed: 5 },
+      );
+    },
+  );
+
+  it('are a multiple of the heads of slots', () => {
+    const x = drawInputs({ q: { shape: [1, 5, 3, 4] }, k: { shape: [1, 5, 2, 4] } });
+    expect(() => linnet.gsa(x.q, x.k, x.k, x.k, x.k)).toThrow('gsa: HQ = 3 must be a multiple of H = 2');
   });
 });
 

@@ -2,7 +2,7 @@ import { exp, logSigmoid, mul, sub } from '@tensorflow/tfjs-core';
 import { splitChannels } from '../../nn/channels';
 import { type ActivationName, activations } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
-import { fromHeads, repeatHeads, toHeads } from '../../nn/layers/shape';
+import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { gsa as gsaOp, rmsNorm } from '../../ops';
 import { flaConvolutions } from './convolution';
 import type { MixerFactory } from './mixer';
@@ -39,13 +39,12 @@ export const gsa: MixerFactory<GsaSpec> = (weights, spec) => {
   const f = activations[activation];
   return (x, { state }) => {
     const [q, k, v] = splitChannels(conv(linear(x, qkv), state), sizes);
-    const grouped = (part: typeof q, D: number) => repeatHeads(toHeads(part, D), H / kvHeads);
-    const g = grouped(mul(logSigmoid(linear(x, forget)), 1 / normalizer), slots);
+    const g = toHeads(mul(logSigmoid(linear(x, forget)), 1 / normalizer), slots);
     const [keys, values] = [state.get('keys'), state.get('values')];
     const { output, finalState } = gsaOp(
       toHeads(f(q), keyDim),
-      grouped(f(k), keyDim),
-      grouped(activations.silu(v), valueDim),
+      toHeads(f(k), keyDim),
+      toHeads(activations.silu(v), valueDim),
       sub(1, exp(g)),
       g,
       { scale: 1, initialState: keys && values && [keys, values], outputFinalState: true },
