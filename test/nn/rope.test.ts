@@ -2,13 +2,13 @@ import { dispose, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NORM } from '../../src/catalog/bounds';
-import { deviation, drawInputs, float64, gradientsOf, outputsOf } from '../../src/catalog/numerics';
+import { deviation, drawInputs, float64, outputsOf } from '../../src/catalog/numerics';
 import type { Case } from '../../src/catalog/types';
 import { type RopeOptions, ropeFrequencies } from '../../src/index';
 import * as linnet from '../../src/ops';
 import { rope } from '../../src/ops';
 import * as reference from '../../src/reference';
-import { damagedBlocks } from '../guard';
+import { expectParity } from '../parity';
 
 it('equals the reference for any shape and options, gradients too, and writes inside its outputs', () => {
   const shapes = fc.tuple(fc.nat(2), fc.nat(140), fc.nat(3), fc.nat(37));
@@ -24,19 +24,7 @@ it('equals the reference for any shape and options, gradients too, and writes in
       const options: RopeOptions = { ...rest, rotaryDim: 2 * Math.min(pairs, D >> 1) };
       const inputs = { x: { shape: [B, T, H, D] } };
       const c: Case = { id: '', inputs, call: (ops, { x }) => ops.rope(x, options) };
-      const tensors = drawInputs(inputs);
-      const [expected] = outputsOf(() => c.call(reference, tensors));
-      const want = gradientsOf(c, tensors, (t) => c.call(reference, t)).x;
-      let [actual, got] = [expected, want];
-      const damaged = damagedBlocks(() => {
-        [actual] = outputsOf(() => c.call(linnet, tensors));
-        got = gradientsOf(c, tensors, (t) => c.call(linnet, t)).x;
-      });
-      expect(damaged).toBe(0);
-      expect(deviation(actual, expected).r).toBeLessThanOrEqual(NORM.r);
-      expect(deviation(actual, expected).m).toBeLessThanOrEqual(NORM.m);
-      expect(deviation(got, want).r).toBeLessThanOrEqual(NORM.gradient);
-      dispose(tensors as never);
+      expectParity(c, NORM);
     }),
     { numRuns: 80 },
   );

@@ -1,24 +1,14 @@
-import {
-  concat,
-  dispose,
-  grads,
-  slice,
-  type Tensor,
-  tensor,
-  tidy,
-  unstack,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { concat, grads, slice, type Tensor, tensor, tidy, unstack, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
-import { deviation, drawInputs, gradientsOf, outputsOf } from '../../src/catalog/numerics';
+import { drawInputs } from '../../src/catalog/numerics';
 import type { Case, InputSpec } from '../../src/catalog/types';
 import * as linnet from '../../src/ops';
 import { causalConv1d, causalConv1dUpdate } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { damagedBlocks } from '../guard';
+import { expectParity } from '../parity';
 
 const cases = golden('ssm').filter(({ op }) => op === 'causal_conv1d');
 
@@ -77,22 +67,7 @@ it('equals the reference for any shape, gradients too, and writes inside its out
             return [output, finalState];
           },
         };
-        const tensors = drawInputs(inputs);
-        const expected = outputsOf(() => c.call(reference, tensors));
-        const want = gradientsOf(c, tensors, (t) => c.call(reference, t));
-        let [actual, got] = [expected, want];
-        const damaged = damagedBlocks(() => {
-          actual = outputsOf(() => c.call(linnet, tensors));
-          got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-        });
-        expect(damaged).toBe(0);
-        actual.forEach((values, i) => {
-          expect(deviation(values, expected[i]).r).toBeLessThanOrEqual(SCAN.r);
-          expect(deviation(values, expected[i]).m).toBeLessThanOrEqual(SCAN.m);
-        });
-        for (const name of Object.keys(want))
-          expect(deviation(got[name], want[name]).r, name).toBeLessThanOrEqual(SCAN.gradient);
-        dispose(tensors as never);
+        expectParity(c);
       },
     ),
     { numRuns: 80 },

@@ -1,13 +1,12 @@
-import { concat, dispose, ones, slice, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { concat, ones, slice, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
-import { deviation, drawInputs, float64, gradientsOf, outputsOf } from '../../src/catalog/numerics';
+import { deviation, drawInputs, float64 } from '../../src/catalog/numerics';
 import type { Case, InputSpec } from '../../src/catalog/types';
-import * as linnet from '../../src/ops';
 import { fftConv, linearScan } from '../../src/ops';
 import * as reference from '../../src/reference';
-import { damagedBlocks } from '../guard';
+import { expectParity } from '../parity';
 
 it('equals the reference for any shape, gradients too, and writes inside its outputs', () => {
   const sizes = fc.record({ B: fc.nat(2), T: fc.nat(70), H: fc.nat(19), L: fc.nat(80) });
@@ -19,20 +18,7 @@ it('equals the reference for any shape, gradients too, and writes inside its out
         ...(skip ? { D: { shape: [H] } } : {}),
       };
       const c: Case = { id: '', inputs, call: (ops, { u, k, D }) => ops.fftConv(u, k, { D }) };
-      const tensors = drawInputs(inputs);
-      const [expected] = outputsOf(() => c.call(reference, tensors));
-      const want = gradientsOf(c, tensors, (t) => c.call(reference, t));
-      let [actual, got] = [expected, want];
-      const damaged = damagedBlocks(() => {
-        [actual] = outputsOf(() => c.call(linnet, tensors));
-        got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-      });
-      expect(damaged).toBe(0);
-      expect(deviation(actual, expected).r).toBeLessThanOrEqual(SCAN.r);
-      expect(deviation(actual, expected).m).toBeLessThanOrEqual(SCAN.m);
-      for (const name of Object.keys(want))
-        expect(deviation(got[name], want[name]).r, name).toBeLessThanOrEqual(SCAN.gradient);
-      dispose(tensors as never);
+      expectParity(c);
     }),
     { numRuns: 60 },
   );

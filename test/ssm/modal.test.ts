@@ -1,25 +1,15 @@
-import {
-  concat,
-  dispose,
-  reverse,
-  slice,
-  type Tensor,
-  tensor,
-  tidy,
-  transpose,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { concat, reverse, slice, type Tensor, tensor, tidy, transpose, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
-import { deviation, drawInputs, gradientsOf, outputsOf } from '../../src/catalog/numerics';
+import { deviation, drawInputs } from '../../src/catalog/numerics';
 import type { Case, InputSpec, Tensors } from '../../src/catalog/types';
 import type { Complex } from '../../src/index';
 import * as linnet from '../../src/ops';
 import { fftConv, lru, s5 } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { damagedBlocks } from '../guard';
+import { expectParity } from '../parity';
 
 const complex = (t: Tensors, name: string): Complex => ({ re: t[`${name}_re`], im: t[`${name}_im`] });
 const [lruCase] = golden('ssm').filter(({ op }) => op === 'lru');
@@ -109,22 +99,7 @@ it.each([
             return [output, finalState.re, finalState.im];
           },
         };
-        const tensors = drawInputs(c.inputs);
-        const expected = outputsOf(() => c.call(reference, tensors));
-        const want = gradientsOf(c, tensors, (t) => c.call(reference, t));
-        let [actual, got] = [expected, want];
-        const damaged = damagedBlocks(() => {
-          actual = outputsOf(() => c.call(linnet, tensors));
-          got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-        });
-        expect(damaged).toBe(0);
-        expected.forEach((values, i) => {
-          expect(deviation(actual[i], values).r).toBeLessThanOrEqual(SCAN.r);
-          expect(deviation(actual[i], values).m).toBeLessThanOrEqual(SCAN.m);
-        });
-        for (const name of Object.keys(want))
-          expect(deviation(got[name], want[name]).r, name).toBeLessThanOrEqual(SCAN.gradient);
-        dispose(tensors as never);
+        expectParity(c);
       }),
       { numRuns: 30 },
     );

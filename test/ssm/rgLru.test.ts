@@ -1,14 +1,14 @@
-import { concat, dispose, fill, ones, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { concat, fill, ones, slice, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
-import { deviation, drawInputs, gradientsOf, outputsOf } from '../../src/catalog/numerics';
+import { deviation, drawInputs, outputsOf } from '../../src/catalog/numerics';
 import type { Case, Tensors } from '../../src/catalog/types';
 import * as linnet from '../../src/ops';
 import { rgLru } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { damagedBlocks } from '../guard';
+import { expectParity } from '../parity';
 
 const cases = golden('ssm').filter(({ op }) => op === 'rg_lru');
 
@@ -65,22 +65,7 @@ it('equals the reference for any shape, gradients too, and writes inside its out
           return [result.output, result.finalState];
         },
       };
-      const tensors = drawInputs(c.inputs);
-      const expected = outputsOf(() => c.call(reference, tensors));
-      const want = gradientsOf(c, tensors, (t) => c.call(reference, t));
-      let [actual, got] = [expected, want];
-      const damaged = damagedBlocks(() => {
-        actual = outputsOf(() => c.call(linnet, tensors));
-        got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-      });
-      expect(damaged).toBe(0);
-      expected.forEach((values, i) => {
-        expect(deviation(actual[i], values).r).toBeLessThanOrEqual(SCAN.r);
-        expect(deviation(actual[i], values).m).toBeLessThanOrEqual(SCAN.m);
-      });
-      for (const name of Object.keys(want))
-        expect(deviation(got[name], want[name]).r, name).toBeLessThanOrEqual(SCAN.gradient);
-      dispose(tensors as never);
+      expectParity(c);
     }),
     { numRuns: 40 },
   );

@@ -1,14 +1,14 @@
-import { dispose, grads, ones, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { grads, ones, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NORM } from '../../src/catalog/bounds';
-import { deviation, drawInputs, gradientsOf, outputsOf } from '../../src/catalog/numerics';
+import { deviation, drawInputs } from '../../src/catalog/numerics';
 import type { Case, InputSpec } from '../../src/catalog/types';
 import * as linnet from '../../src/ops';
 import { rmsNorm, rmsNormGated } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { damagedBlocks } from '../guard';
+import { expectParity } from '../parity';
 
 const cases = golden('ssm').filter(({ op }) => op === 'rms_norm_gated');
 
@@ -42,20 +42,7 @@ it('equals the reference for any shape, gradients too, and writes inside its out
           inputs,
           call: (ops, { x, weight, z }) => ops.rmsNormGated(x, weight, z, options),
         };
-        const tensors = drawInputs(inputs);
-        const [expected] = outputsOf(() => c.call(reference, tensors));
-        const want = gradientsOf(c, tensors, (t) => c.call(reference, t));
-        let [actual, got] = [expected, want];
-        const damaged = damagedBlocks(() => {
-          [actual] = outputsOf(() => c.call(linnet, tensors));
-          got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-        });
-        expect(damaged).toBe(0);
-        expect(deviation(actual, expected).r).toBeLessThanOrEqual(NORM.r);
-        expect(deviation(actual, expected).m).toBeLessThanOrEqual(NORM.m);
-        for (const name of Object.keys(want))
-          expect(deviation(got[name], want[name]).r, name).toBeLessThanOrEqual(NORM.gradient);
-        dispose(tensors as never);
+        expectParity(c, NORM);
       },
     ),
     { numRuns: 60 },

@@ -1,4 +1,4 @@
-import { dispose, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
@@ -8,7 +8,7 @@ import * as linnet from '../../src/ops';
 import { complexScan, s4dKernel } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { damagedBlocks } from '../guard';
+import { expectParity } from '../parity';
 
 const [c] = golden('ssm').filter(({ op }) => op === 's4d');
 
@@ -45,20 +45,7 @@ it('equals the reference for any shape, gradients too, and writes inside its out
   fc.assert(
     fc.property(sizes, fc.constantFrom('zoh' as const, 'bilinear' as const), ({ H, N, length }, rule) => {
       const c: Case = { id: '', inputs: inputs(H, N), call: (ops, t) => call(ops as never, t, length, rule) };
-      const tensors = drawInputs(c.inputs);
-      const [expected] = outputsOf(() => c.call(reference, tensors));
-      const want = gradientsOf(c, tensors, (t) => c.call(reference, t));
-      let [actual, got] = [expected, want];
-      const damaged = damagedBlocks(() => {
-        [actual] = outputsOf(() => c.call(linnet, tensors));
-        got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-      });
-      expect(damaged).toBe(0);
-      expect(deviation(actual, expected).r).toBeLessThanOrEqual(SCAN.r);
-      expect(deviation(actual, expected).m).toBeLessThanOrEqual(SCAN.m);
-      for (const name of Object.keys(want))
-        expect(deviation(got[name], want[name]).r, name).toBeLessThanOrEqual(SCAN.gradient);
-      dispose(tensors as never);
+      expectParity(c);
     }),
     { numRuns: 40 },
   );

@@ -1,15 +1,15 @@
-import { concat, dispose, fill, ones, reverse, slice, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import { concat, fill, ones, reverse, slice, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SCAN } from '../../src/catalog/bounds';
-import { deviation, drawInputs, float64, gradientsOf, outputsOf } from '../../src/catalog/numerics';
+import { deviation, drawInputs, float64 } from '../../src/catalog/numerics';
 import type { Case, InputSpec, Tensors } from '../../src/catalog/types';
 import type { Complex } from '../../src/index';
 import * as linnet from '../../src/ops';
 import { complexScan, linearScan } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { damagedBlocks } from '../guard';
+import { expectParity } from '../parity';
 
 const complex = (t: Tensors, name: string): Complex => ({ re: t[`${name}Re`], im: t[`${name}Im`] });
 
@@ -95,22 +95,7 @@ it.each(Object.keys(CASES))(
     fc.assert(
       fc.property(sizes, flags, (size, f) => {
         const c = CASES[name](size, f);
-        const tensors = drawInputs(c.inputs);
-        const expected = outputsOf(() => c.call(reference, tensors));
-        const want = gradientsOf(c, tensors, (t) => c.call(reference, t));
-        let [actual, got] = [expected, want];
-        const damaged = damagedBlocks(() => {
-          actual = outputsOf(() => c.call(linnet, tensors));
-          got = gradientsOf(c, tensors, (t) => c.call(linnet, t));
-        });
-        expect(damaged).toBe(0);
-        expected.forEach((values, i) => {
-          expect(deviation(actual[i], values).r).toBeLessThanOrEqual(SCAN.r);
-          expect(deviation(actual[i], values).m).toBeLessThanOrEqual(SCAN.m);
-        });
-        for (const input of Object.keys(want))
-          expect(deviation(got[input], want[input]).r, input).toBeLessThanOrEqual(SCAN.gradient);
-        dispose(tensors as never);
+        expectParity(c);
       }),
       { numRuns: 60 },
     );

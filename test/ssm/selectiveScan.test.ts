@@ -8,7 +8,7 @@ import * as linnet from '../../src/ops';
 import { selectiveScan, selectiveStateUpdate } from '../../src/ops';
 import * as reference from '../../src/reference';
 import { expectGolden, golden } from '../golden';
-import { expectParity } from './parity';
+import { expectParity } from '../parity';
 
 const cases = golden('ssm').filter(({ op }) => op === 'selective_scan');
 
@@ -133,7 +133,7 @@ it.each([1, 33, 1000, 16384])('T = %i', (T) => {
     formC: 'token',
     options: false,
   } as const;
-  expectParity(caseOf(shapes), T < 16384);
+  expectParity(caseOf(shapes), SCAN, T < 16384);
 });
 
 /** Tokens [begin, end) of what has a time axis. */
