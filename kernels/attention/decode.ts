@@ -1,5 +1,5 @@
 import { columnTile } from '../core/tile';
-import { sumLanes4 } from '../core/reduce';
+import { sumLanes4, touch } from '../core/reduce';
 import { fma } from '../core/exp';
 import { finiteMax, KEYS, LOG2E, rescale } from './score';
 import { finishRow, outputsOf, resetTile, softmaxLanes, tileBytes } from './tile';
@@ -99,16 +99,6 @@ function addOwn(S: usize, heads: i32, V: usize, rowV: usize, keys: i32, O: usize
 }
 
 /**
- * Reads a word of every cache line. The rows of one head lie apart, and where the cache is in main memory no fetching ahead
- * finds them: 2 to 5 GB/s were measured, and 40 for all heads in one stream.
- */
-function touch(from: usize, bytes: usize): i32 {
-  let sum = 0;
-  for (const end = from + bytes; from < end; from += 64) sum += load<i32>(from);
-  return sum;
-}
-
-/**
  * S [keys][lanes 0..3] = scale K Q^T for up to 4 queries, rows of D floats, by dot products along D; with `apart` each query
  * has keys of its own.
  */
@@ -149,12 +139,11 @@ function dotTile(
 
 /** Output and lse of all rows from the parts; a work item is (batch, bundle), which it merges into its first part. */
 export function attentionMerge(
-  parts: usize, output: usize, lse: usize, sink: usize, Tk: i32, Hq: i32, Dv: i32, split: i32, bundle: i32,
+  parts: usize, output: usize, lse: usize, sink: usize, splits: i32, Hq: i32, Dv: i32, pitchV: i32, bundle: i32,
   begin: i32, end: i32,
 ): void {
   const bundles = (Hq + bundle - 1) / bundle;
-  const tiles = (bundle + 7) >> 3, splits = (Tk + split - 1) / split;
-  const size = tileBytes(0, Dv);
+  const tiles = (bundle + 7) >> 3, size = tileBytes(0, pitchV), half = <usize>pitchV << 4;
   for (let item = begin; item < end; item++) {
     const firstHead = item % bundles * bundle, heads = min(bundle, Hq - firstHead);
     const firstRow = item / bundles * Hq + firstHead;
@@ -162,13 +151,13 @@ export function attentionMerge(
       const tile = parts + <usize>(item * splits * tiles + t) * size;
       for (let s = 1; s < splits; s++) {
         const part = tile + <usize>(s * tiles) * size;
-        mergeLanes(tile, part, outputsOf(tile, 0), outputsOf(part, 0), Dv);
-        mergeLanes(tile + 16, part + 16, outputsOf(tile, 0) + (<usize>Dv << 4), outputsOf(part, 0) + (<usize>Dv << 4), Dv);
+        mergeLanes(tile, part, outputsOf(tile, 0), outputsOf(part, 0), pitchV);
+        mergeLanes(tile + 16, part + 16, outputsOf(tile, 0) + half, outputsOf(part, 0) + half, pitchV);
       }
       for (let lane = 0; lane < min(8, heads - (t << 3)); lane++) {
         const h = (t << 3) + lane, row = <usize>(firstRow + h);
         finishRow(
-          tile, lane, 0, Dv, Dv, sink ? sink + (<usize>(firstHead + h) << 2) : 0, output + row * (<usize>Dv << 2),
+          tile, lane, 0, Dv, pitchV, sink ? sink + (<usize>(firstHead + h) << 2) : 0, output + row * (<usize>Dv << 2),
           lse + (row << 2),
         );
       }
@@ -176,8 +165,8 @@ export function attentionMerge(
   }
 }
 
-/** Adds what four lanes of another part saw, O [4][Dv]; the weights of both go where its max and sum were. */
-function mergeLanes(to: usize, from: usize, O: usize, other: usize, Dv: i32): void {
+/** Adds what four lanes of another part saw, O [4][pitchV]; the weights of both go where its max and sum were. */
+function mergeLanes(to: usize, from: usize, O: usize, other: usize, pitchV: i32): void {
   const m0 = v128.load(to), m1 = v128.load(from), m = f32x4.pmax(m0, m1), base = finiteMax(m);
   const w0 = rescale(m0, base), w1 = rescale(m1, base);
   v128.store(to, m);
@@ -187,7 +176,7 @@ function mergeLanes(to: usize, from: usize, O: usize, other: usize, Dv: i32): vo
   let o = O, x = other;
   for (let lane: usize = 0; lane < 16; lane += 4) {
     const a = v128.load32_splat(from + lane), b = v128.load32_splat(from + lane, 32);
-    for (let d = 0; d < Dv; d += 4) {
+    for (let d = 0; d < pitchV; d += 4) {
       v128.store(o, f32x4.add(f32x4.mul(v128.load(o), a), f32x4.mul(v128.load(x), b)));
       o += 16;
       x += 16;

@@ -3,7 +3,7 @@
 // Results too small for a normal number are 0 (exp2: or subnormal); NaN stays NaN.
 
 /** 1.5 * 2^23: adding it rounds to the nearest integer and leaves that integer in the low mantissa bits. */
-const ROUND: f32 = 12582912.0;
+export const ROUND: f32 = 12582912.0;
 const MIN_EXP2: f32 = -126.0;
 const ZERO_EXP2: f32 = -127.0;
 const MIN_EXP: f32 = -87.33654;

@@ -4,7 +4,8 @@ export { gatherTerms, layTerms, positionTerms, positionTermsBackward } from './s
 export { chooseBlocks } from './choose';
 export { blockMeans, blockMeansBackward } from './blockMeans';
 export { addGated, addGatedBackward } from './gatedSum';
-export { int8Attention } from './int8';
+export { int8AddOwn, int8AddShared, int8Attention, int8OwnScores, int8SharedScores } from './int8';
+export { attentionMerge } from '../attention/decode';
 export { quantizeBlocks, quantizeRows } from './quantize';
 export { sageForward } from './sage';
 export { scatterForward } from './scatterForward';

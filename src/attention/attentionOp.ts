@@ -85,7 +85,9 @@ export function attentionKernel(call: Call<AttentionInput>): void {
     launch('attentionDecode', B * splits,
       input.q, input.k, input.v, ranges, parts, Tk, Hq, Hkv, D, Dv, attrs.scale, SPLIT, bundle,
       workspace(4 * KEYS * 8));
-    launch('attentionMerge', B * bundles, parts, output[0], output[1], input.sink, Tk, Hq, Dv, SPLIT, bundle);
+    // biome-ignore format: one argument list per line of the entry point
+    launch('attentionMerge', B * bundles,
+      parts, output[0], output[1], input.sink, splits, Hq, Dv, Dv, bundle);
     return;
   }
   const rows = Math.min(ROWS_PER_ITEM, ceil(Tq * group, 8));

@@ -70,6 +70,19 @@ export const int8: CatalogEntry[] = [
           ),
         differentiable: [],
       },
+      {
+        id: 'splits-Tq2-Tk1025-Hq10-Hkv2-D40-Dv48',
+        inputs: {
+          q: { shape: [1, 2, 10, 40] },
+          k: words([1, 1025, 2], 40),
+          ks: { shape: [1, 1025, 2], scale: 0.01 },
+          v: words([1, 1025, 2], 48),
+          vs: { shape: [1, 1025, 2], scale: 0.01 },
+        },
+        call: (ops, { q, k, ks, v, vs }) =>
+          ops.int8Attention(q, { values: k, scales: ks }, { values: v, scales: vs }, { valueDim: 48 }),
+        differentiable: [],
+      },
     ],
   },
   {

@@ -31,6 +31,10 @@ export interface Int8Attrs {
   ranges: Int32Array;
 }
 
+/** Keys of a block of the kernel, and of a work item. */
+const KEYS = 64;
+const SPLIT = 1024;
+
 /** int32 words of a row of D channels in int8. */
 export const wordsOf = (D: number) => 4 * Math.ceil(D / 16);
 
@@ -57,11 +61,18 @@ const op = defineSparseOp<'q' | 'keys' | 'keyScales' | 'values' | 'valueScales',
     const table = scratch(ranges.byteLength);
     new Int32Array(buffer(), table, ranges.length).set(ranges);
     const [pitch, pitchV] = [4 * words, 4 * shape.values![3]];
-    const bytes = (Hq / Hkv) * (4 * (Tk + 8) + 4 * pitchV + 8 + 2 * pitch) + 768;
+    const longest = ranges.reduce((most, hi, at) => (at % 2 ? Math.max(most, hi - ranges[at - 1]) : most), 1);
+    const splits = Math.ceil(longest / SPLIT);
+    const tiles = Math.ceil(Hq / 8);
+    const parts = scratch(B * Tq * tiles * splits * (128 + 32 * pitchV));
+    const lse = scratch(4 * B * Tq * Hq);
+    const heads = 4 * Math.ceil(Hq / 4);
+    const bytes = heads * (2 * pitch + 4) + KEYS * (32 + 8) + 16 + 2 * pitch;
     // biome-ignore format: one argument list per line of the entry point
-    launch('int8Attention', B * Hkv * Tq,
-      input.q, input.keys, input.keyScales, input.values, input.valueScales, table, output[0],
-      Tq, Tk, Hq, Hkv, D, Dv, pitch, pitchV, scale, workspace(bytes));
+    launch('int8Attention', B * Tq * splits,
+      input.q, input.keys, input.keyScales, input.values, input.valueScales, table, parts,
+      Tq, Tk, Hq, Hkv, D, pitch, pitchV, scale, splits, SPLIT, workspace(bytes));
+    launch('attentionMerge', B * Tq * tiles, parts, output[0], lse, 0, splits, Hq, Dv, pitchV, 8);
   },
   reference: (x, attrs) => [int8AttentionReference(x, attrs)],
 });
