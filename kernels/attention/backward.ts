@@ -3,7 +3,7 @@ import { exp2 } from '../core/exp';
 import { dot } from '../core/reduce';
 import { transpose4 } from '../core/transpose';
 import { biasOf, describeRow, Modifiers, modifies, modifyTile, ownPosition, TABLE } from './modifiers';
-import { applyRanges, KEYS, LOG2E, packRows } from './score';
+import { applyRanges, KEYS, LOG2E, layRows } from './score';
 
 /** Rows of a tile: 8 lanes times 4, so that the products with dO and Q run over 32 rows. */
 const ROWS: i32 = 32;
@@ -92,8 +92,8 @@ export function attentionBackward(
     for (let first = 0; first < Tk; first += KEYS) {
       const keys = min(KEYS, Tk - first), keys4 = (keys + 3) & ~3;
       const source = <usize>(b * Tk + first);
-      packRows(k + source * strideK + <usize>kv * rowD, strideK, K, keys, D, pitch);
-      packRows(v + source * strideV + <usize>kv * rowDv, strideV, V, keys, Dv, pitchV);
+      layRows(k + source * strideK + <usize>kv * rowD, strideK, K, keys, D, pitch);
+      layRows(v + source * strideV + <usize>kv * rowDv, strideV, V, keys, Dv, pitchV);
       hideIrregular(K, keys, pitch);
       hideIrregular(V, keys, pitchV);
       memory.fill(K + <usize>keys * row, 0, <usize>(keys4 - keys) * row);

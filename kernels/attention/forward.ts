@@ -1,5 +1,5 @@
 import { describeRow, Modifiers, modifies, modifyTile, TABLE } from './modifiers';
-import { applyRanges, KEYS, LOG2E, packRows } from './score';
+import { applyRanges, KEYS, LOG2E, layRows, packRows } from './score';
 import {
   accumulateTile, accumulateVisible, finishRow, packQuery, resetTile, scoreTile, softmaxTile, tileBytes,
 } from './tile';
@@ -52,7 +52,7 @@ export function attentionForward(
     for (let first = itemLo; first < itemHi; first += KEYS) {
       const keys = min(KEYS, itemHi - first), keys4 = (keys + 3) & ~3;
       const source = <usize>(b * Tk + first);
-      packRows(k + source * rowK + <usize>kv * rowD, rowK, K, keys, D, D);
+      layRows(k + source * rowK + <usize>kv * rowD, rowK, K, keys, D, D);
       memory.fill(K + <usize>keys * rowD, 0, <usize>(keys4 - keys) * rowD);
       const irregular = packRows(v + source * rowV + <usize>kv * rowDv, rowV, V, keys, Dv, pitchV);
 

@@ -31,23 +31,41 @@ export function rescale(before: v128, after: v128): v128 {
 
 /** Copies rows [rows, n] into rows of pitch `pitch` (a multiple of 8 floats), zeros after n; true if any is NaN or infinite. */
 export function packRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i32, pitch: i32): bool {
+  return copyRows(src, srcRow, dst, rows, n, pitch, true);
+}
+
+/** The same without looking. */
+export function layRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i32, pitch: i32): void {
+  copyRows(src, srcRow, dst, rows, n, pitch, false);
+}
+
+// @ts-ignore: decorator
+@inline
+function copyRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i32, pitch: i32, look: bool): bool {
+  // x - x is 0 or NaN, and the bits of 0 are none
   let probe = f32x4.splat(0);
   for (let r = 0; r < rows; r++) {
-    const from = src + <usize>r * srcRow, to = dst + (<usize>(r * pitch) << 2);
-    let i = 0;
-    for (; i + 4 <= n; i += 4) {
-      const x = v128.load(from + (<usize>i << 2));
-      probe = f32x4.add(probe, f32x4.mul(x, f32x4.splat(0)));
-      v128.store(to + (<usize>i << 2), x);
+    let from = src + <usize>r * srcRow, to = dst + (<usize>(r * pitch) << 2), i = n;
+    for (; i >= 4; i -= 4) {
+      const x = v128.load(from);
+      if (look) probe = v128.or(probe, f32x4.sub(x, x));
+      v128.store(to, x);
+      from += 16;
+      to += 16;
     }
-    for (; i < n; i++) {
-      const x = load<f32>(from + (<usize>i << 2));
-      probe = f32x4.add(probe, f32x4.splat(x * 0));
-      store<f32>(to + (<usize>i << 2), x);
+    for (; i > 0; i--) {
+      const x = load<f32>(from);
+      if (look) probe = v128.or(probe, f32x4.splat(x - x));
+      store<f32>(to, x);
+      from += 4;
+      to += 4;
     }
-    for (; i < pitch; i++) store<f32>(to + (<usize>i << 2), 0);
+    for (i = pitch - n; i > 0; i--) {
+      store<f32>(to, 0);
+      to += 4;
+    }
   }
-  return v128.any_true(f32x4.ne(probe, probe));
+  return look && v128.any_true(probe);
 }
 
 /**

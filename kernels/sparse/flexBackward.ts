@@ -1,5 +1,5 @@
 import { hideIrregular, transposeRows } from '../attention/backward';
-import { KEYS, LOG2E, packRows } from '../attention/score';
+import { KEYS, LOG2E, layRows } from '../attention/score';
 import { exp2 } from '../core/exp';
 import { columnTile, rowTile } from '../core/tile';
 import { tanh } from '../core/tanh';
@@ -65,12 +65,12 @@ export function flexBackward(
             let delta: f32 = 0, logsum: f32 = Infinity; // a row that takes no part has probabilities of 0
             if (r < endRow) {
               const from = <usize>((b * Tq + firstQuery + r / share) * Hq + firstHead + r % share);
-              packRows(q + from * rowD, 0, Q + at * row, 1, D, pitch);
+              layRows(q + from * rowD, 0, Q + at * row, 1, D, pitch);
               for (let d = 0; d < pitch; d += 4) {
                 const p = Q + at * row + (<usize>d << 2);
                 v128.store(p, f32x4.mul(v128.load(p), f32x4.splat(scale)));
               }
-              packRows(dOutput + from * rowDv, 0, DO + at * rowV, 1, Dv, pitchV);
+              layRows(dOutput + from * rowDv, 0, DO + at * rowV, 1, Dv, pitchV);
               const own = load<f32>(lse + (from << 2));
               if (own != -Infinity) {
                 for (let d: usize = 0; d < rowDv; d += 4) {
@@ -98,8 +98,8 @@ export function flexBackward(
             for (let first = load<i32>(run); first < load<i32>(run, 4); first += KEYS) {
               const keys = min(KEYS, load<i32>(run, 4) - first), keys4 = (keys + 3) & ~3, skipped = first - load<i32>(run);
               const source = <usize>(b * Tkv + first);
-              packRows(k + source * strideK + <usize>kv * rowD, strideK, K, keys, D, pitch);
-              packRows(v + source * strideV + <usize>kv * rowDv, strideV, V, keys, Dv, pitchV);
+              layRows(k + source * strideK + <usize>kv * rowD, strideK, K, keys, D, pitch);
+              layRows(v + source * strideV + <usize>kv * rowDv, strideV, V, keys, Dv, pitchV);
               hideIrregular(K, keys, pitch);
               hideIrregular(V, keys, pitchV);
               memory.fill(K + <usize>keys * row, 0, <usize>(keys4 - keys) * row);

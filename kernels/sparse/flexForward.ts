@@ -1,4 +1,4 @@
-import { KEYS, LOG2E, packRows } from '../attention/score';
+import { KEYS, LOG2E, layRows, packRows } from '../attention/score';
 import {
   accumulateTile, accumulateVisible, finishRow, packQuery, rangesOf, resetTile, scoreTile, softmaxTile, tileBytes,
 } from '../attention/tile';
@@ -57,8 +57,10 @@ export function flexForward(
       let keys = 0, irregular = false;
       do {
         const take = min(KEYS - keys, load<i32>(run, 4) - first), source = <usize>(b * Tkv + first);
-        packRows(k + source * rowK + <usize>kv * rowD, rowK, K + <usize>keys * rowD, take, D, D);
-        if (packRows(v + source * rowV + <usize>kv * rowDv, rowV, V + <usize>keys * pitch, take, Dv, pitchV)) irregular = true;
+        layRows(k + source * rowK + <usize>kv * rowD, rowK, K + <usize>keys * rowD, take, D, D);
+        const values = v + source * rowV + <usize>kv * rowDv, to = V + <usize>keys * pitch;
+        if (bitmap) irregular = packRows(values, rowV, to, take, Dv, pitchV);
+        else layRows(values, rowV, to, take, Dv, pitchV);
         keys += take;
         first += take;
         if (first == load<i32>(run, 4)) {

@@ -1,4 +1,4 @@
-import { KEYS, LOG2E, packRows } from '../attention/score';
+import { KEYS, LOG2E, layRows, packRows } from '../attention/score';
 import {
   accumulateTile, accumulateVisible, finishRow, outputsOf, queriesOf, rangesOf, resetTile, scoreTile, softmaxTile,
   tileBytes,
@@ -64,7 +64,7 @@ export function scatterForward(
       if (count == 0) continue;
       const first = block * KEYS, keys = min(KEYS, Tkv - first), keys4 = (keys + 3) & ~3;
       const source = <usize>(b * Tkv + first), all = bits(0, keys);
-      packRows(k + source * rowK + <usize>kv * rowD, rowK, K, keys, D, D);
+      layRows(k + source * rowK + <usize>kv * rowD, rowK, K, keys, D, D);
       memory.fill(K + <usize>keys * rowD, 0, <usize>(keys4 - keys) * rowD);
       const irregular = packRows(v + source * rowV + <usize>kv * rowDv, rowV, V, keys, Dv, pitchV);
 
