@@ -1,4 +1,4 @@
-import { transpose } from '@tensorflow/tfjs-core';
+import { slice, transpose } from '@tensorflow/tfjs-core';
 import type { Model } from '../../src/models';
 import type { FeedForwardSpec } from '../../src/models/channels/feedForward';
 import type { AttentionSpec } from '../../src/models/mixers/attention';
@@ -21,6 +21,8 @@ class ModelGraph {
   readonly feeds: Record<string, Feed> = {};
   readonly presents: string[] = [];
   private readonly values: Map<string, Model['parameters'][number]['value']>;
+  /** The rows of a parameter that are a layer of the checkpoint. */
+  private readonly places = new Map<string, { whole: string; begin: number; end: number }>();
 
   constructor(
     model: Model,
@@ -28,6 +30,13 @@ class ModelGraph {
     readonly past: Past,
   ) {
     this.values = new Map(model.parameters.map(({ name, value }) => [name, value]));
+    for (const { name: whole, recipes } of model.parameters) {
+      let end = 0;
+      for (const { name, shape } of recipes[0].sources) {
+        end += shape[0];
+        this.places.set(name, { whole, begin: end - shape[0], end });
+      }
+    }
   }
 
   has(name: string): boolean {
@@ -43,13 +52,20 @@ class ModelGraph {
     return this.graph.constant(name, value.dataSync() as Float32Array, shape ?? value.shape);
   }
 
-  matMul(x: string, name: string, outputs?: readonly string[]): string {
-    const value = this.values.get(`${name}.weight`)!;
-    const shape = [...value.shape].reverse();
+  /** The product with a layer, or with layers that lie behind each other up to `last`. */
+  matMul(
+    x: string,
+    name: string,
+    { last = name, outputs }: { last?: string; outputs?: string[] } = {},
+  ): string {
+    const { whole, begin } = this.places.get(`${name}.weight`)!;
+    const { end } = this.places.get(`${last}.weight`)!;
+    const value = this.values.get(whole)!;
+    const into = value.shape[1]!;
     const turned = this.graph.constant(
       `${name}.turned`,
-      valuesOf(() => transpose(value)),
-      shape,
+      valuesOf(() => transpose(slice(value, [begin, 0], [end - begin, into]))),
+      [into, end - begin],
     );
     return this.node('MatMul', [x, turned], { outputs });
   }
@@ -167,7 +183,10 @@ const mamba2: Layer<Mamba2Spec> = (m, x, name, spec) => {
 const gatedDelta: Layer<GatedDeltaSpec> = (m, x, name, spec) => {
   const { keyHeads: H, valueHeads: HV, keyDim: K, valueDim: V, output } = spec;
   const [keys, values] = [H * K, HV * V];
-  const [qkv, z] = m.split(m.matMul(x, `${name}.q_proj`), [2 * keys + values, values]);
+  const [qkv, z] = m.split(m.matMul(x, `${name}.q_proj`, { last: `${name}.g_proj` }), [
+    2 * keys + values,
+    values,
+  ]);
   const width = spec.convolution!.width;
   const convolved = m.convolution(
     qkv,
@@ -180,7 +199,7 @@ const gatedDelta: Layer<GatedDeltaSpec> = (m, x, name, spec) => {
     const heads = m.reshape(part, [1, m.T, H, K]);
     return m.reshape(m.node('LpNormalization', [heads], { attributes: { axis: -1, p: 2 } }), [1, m.T, keys]);
   };
-  const [b, a] = m.split(m.matMul(x, `${name}.b_proj`), [HV, HV]);
+  const [b, a] = m.split(m.matMul(x, `${name}.b_proj`, { last: `${name}.a_proj` }), [HV, HV]);
   const steps = m.node('Softplus', [m.node('Add', [a, m.weight(`${name}.dt_bias`)])]);
   const rate = m.node('Neg', [m.node('Exp', [m.weight(`${name}.A_log`)])]);
   const inputs = [unit(q), unit(k), v, m.node('Mul', [steps, rate]), m.node('Sigmoid', [b])];
@@ -242,7 +261,7 @@ export function modelOnnx(
     if (channel !== undefined) branch(name, channel);
   }
   const last = m.norm(m.slice(x, 1, T - 1, T), spec.norm!.name, spec.norm!.eps);
-  m.matMul(last, spec.head.name ?? spec.embedding.name, ['logits']);
+  m.matMul(last, spec.head.name ?? spec.embedding.name, { outputs: ['logits'] });
   m.graph.output('logits');
   return { graph: m.graph, feeds: m.feeds, fetches: ['logits', ...m.presents], presents: m.presents };
 }

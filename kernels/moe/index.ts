@@ -1,3 +1,4 @@
+export { activated, activatedBackward } from './activated';
 export { groupedMatMul, groupedSum, rowProducts } from './groupedMatMul';
 export { groupedOuter } from '../core/groupedOuter';
 export { moeActivationBackward, moeCombine, moeMlp, moeSlotWeights } from './moeMlp';

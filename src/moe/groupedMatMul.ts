@@ -1,4 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { MoeKernels } from '../generated/moe';
+import type { KernelCall } from '../op/define';
 import { checkObject, checkShapes } from '../tensor/shape';
 import { defineMoeOp } from './family';
 import { groupedMatMulBackwardReference, groupedMatMulReference } from './groupedMatMul.reference';
@@ -33,53 +35,51 @@ export function outerScratch(M: number): number {
   return 512 * (M + 12) + 128;
 }
 
+/** The products with the columns of the weights part after part, each as one output; one part if there are several groups. */
+export function launchProducts(
+  call: Pick<
+    KernelCall<Input, unknown, MoeKernels>,
+    'input' | 'output' | 'shape' | 'scratch' | 'buffer' | 'workspace' | 'launch'
+  >,
+  { groupSizes, width, transposed }: GroupedMatMulAttrs,
+  parts: readonly number[],
+): void {
+  const { input, output, shape, workspace, launch } = call;
+  const K = shape.x!.at(-1)!;
+  const [row, step] = strides(K, width, transposed);
+  const few = groupSizes.length === 1 && groupSizes[0] <= FEW;
+  const blocks = few ? undefined : blocksOfSizes(groupSizes);
+  const table = blocks === undefined ? 0 : upload(call, blocks);
+  const work = blocks === undefined ? 0 : workspace(productScratch(K, Math.max(...parts)));
+  let first = 0;
+  parts.forEach((N, i) => {
+    const weights = input.weights + first * row;
+    const bias = input.bias && input.bias + 4 * first;
+    first += N;
+    if (blocks === undefined) {
+      // biome-ignore format: one argument list per line of the entry point
+      launch('rowProducts', Math.ceil(N / PART),
+        input.x, weights, row, step, bias, output[i], groupSizes[0], K, N, PART);
+    } else if (N > 0) {
+      // biome-ignore format: one argument list per line of the entry point
+      launch('groupedMatMul', blocks.length / 3,
+        input.x, 0, weights, row, step, bias, output[i], table, work, K, N);
+    }
+  });
+}
+
 export const groupedMatMulOp = defineMoeOp<Input, GroupedMatMulAttrs>({
   name: 'groupedMatMul',
   outputs: ({ x }, { width }) => [[...x!.slice(0, -1), width]],
-  kernel: (call) => {
-    const { input, output, attrs, shape, workspace, launch } = call;
-    const [K, N] = [shape.x!.at(-1)!, attrs.width];
-    const { groupSizes, transposed } = attrs;
-    if (groupSizes.length === 1 && groupSizes[0] <= FEW) {
-      launch(
-        'rowProducts',
-        Math.ceil(N / PART),
-        input.x,
-        input.weights,
-        ...strides(K, N, transposed),
-        input.bias,
-        output[0],
-        groupSizes[0],
-        K,
-        N,
-        PART,
-      );
-      return;
-    }
-    const blocks = blocksOfSizes(groupSizes);
-    launch(
-      'groupedMatMul',
-      blocks.length / 3,
-      input.x,
-      0,
-      input.weights,
-      ...strides(K, N, transposed),
-      input.bias,
-      output[0],
-      upload(call, blocks),
-      workspace(productScratch(K, N)),
-      K,
-      N,
-    );
-  },
+  kernel: (call) => launchProducts(call, call.attrs, [call.attrs.width]),
   reference: groupedMatMulReference,
   gradient: ({ inputs, dy, attrs }) => {
-    const [dx, dweights, dbias] = backward.run({ ...inputs, dy: dy[0] }, attrs);
+    const [dx, dweights, dbias] = groupedMatMulBackward.run({ ...inputs, dy: dy[0] }, attrs);
     return { x: dx, weights: dweights, bias: dbias };
   },
 });
 
-const backward = defineMoeOp<Input | 'dy', GroupedMatMulAttrs>({
+export const groupedMatMulBackward = defineMoeOp<Input | 'dy', GroupedMatMulAttrs>({
   name: 'groupedMatMulBackward',
   outputs: ({ x, weights, bias }) => [x!, weights!, bias ?? [0]],
   kernel: (call) => {

@@ -24,6 +24,14 @@ function begins({ sizes }: Attrs): number[] {
   });
 }
 
+/** Rows of a whole in parts of the given sizes. */
+export function splitReference(rows: Float64Array, sizes: readonly number[]): Float64Array[] {
+  const row = total({ sizes });
+  return begins({ sizes }).map((begin, i) =>
+    rows.filter((_, at) => at % row >= begin && at % row < begin + sizes[i]),
+  );
+}
+
 const splitOp: Op<'x', Attrs> = defineNnOp<'x', Attrs>({
   name: 'splitChannels',
   outputs: ({ x }, { sizes }) => sizes.map((size) => [...x!.slice(0, -1), size]),
@@ -34,14 +42,7 @@ const splitOp: Op<'x', Attrs> = defineNnOp<'x', Attrs>({
       launch('copyRows', rows, input.x + 4 * begin, row, 1, output[i], bytes, bytes);
     });
   },
-  reference: ({ x }, attrs) =>
-    begins(attrs).map((begin, i) => {
-      const [row, size] = [x!.shape.at(-1)!, attrs.sizes[i]];
-      return Float64Array.from(
-        { length: rowsOf(x!.shape) * size },
-        (_, at) => x!.data[Math.floor(at / size) * row + begin + (at % size)],
-      );
-    }),
+  reference: ({ x }, { sizes }) => splitReference(x!.data, sizes),
   gradient: ({ dy, attrs }) => ({ x: () => joinOp.run(named(dy), attrs)[0] }),
 });
 
@@ -70,6 +71,20 @@ const joinOp: Op<Part, Attrs> = defineNnOp<Part, Attrs>({
   gradient: ({ dy, attrs }) => named(splitOp.run({ x: dy[0] }, attrs)),
 });
 
+/** @throws RangeError unless the sizes are natural numbers that add up to that of the axis `name` of `from`. */
+export function checkParts(
+  op: string,
+  sizes: readonly number[],
+  size: number,
+  name: string,
+  from: string,
+): void {
+  if (!sizes.every((part) => Number.isInteger(part) && part >= 0) || total({ sizes }) !== size)
+    throw new RangeError(
+      `${op}: sizes are [${sizes}]; expected parts of ${name} = ${size} (${name} from ${from})`,
+    );
+}
+
 /**
  * The last axis in parts of the given sizes, which add up to it. Its gradient needs nothing but linnet.
  *
@@ -77,9 +92,7 @@ const joinOp: Op<Part, Attrs> = defineNnOp<Part, Attrs>({
  */
 export function splitChannels(x: Tensor, sizes: readonly number[]): Tensor[] {
   checkShapes('splitChannels', [['x', x, `${leadingAxes(x)} C`.trim()]]);
-  const C = x.shape.at(-1)!;
-  if (!sizes.every((size) => Number.isInteger(size) && size >= 0) || total({ sizes }) !== C)
-    throw new RangeError(`splitChannels: sizes are [${sizes}]; expected parts of C = ${C} (C from x)`);
+  checkParts('splitChannels', sizes, x.shape.at(-1)!, 'C', 'x');
   return splitOp.run({ x }, { sizes });
 }
 

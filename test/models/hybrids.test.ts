@@ -1,4 +1,4 @@
-import { tidy } from '@tensorflow/tfjs-core';
+import { keep, split, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import type { LayerSpec, MixerSpec, ModelSpec } from '../../src/models';
 import { tokens } from '../../src/nn/layers';
@@ -127,11 +127,23 @@ describe('YOCO', () => {
     ]);
     const same = model([layer(0, attention())]);
     const [a, b] = await Promise.all([own, same].map(randomModel));
-    const weights = new Map(b.parameters.map((parameter) => [parameter.name, parameter]));
-    for (const parameter of a.parameters) {
-      const name = parameter.name === 'layers.0.token.norm.weight' ? 'layers.0.norm1.weight' : parameter.name;
-      parameter.value = weights.get(name)!.value.clone();
-    }
+    tidy(() => {
+      const weights = new Map<string, Tensor>();
+      for (const { recipes, value } of b.parameters) {
+        const parts = split(
+          value,
+          recipes[0].sources.map(({ shape }) => shape[0]),
+        );
+        for (const [i, { name }] of recipes[0].sources.entries()) weights.set(name, parts[i]);
+      }
+      for (const parameter of a.parameters) {
+        const [{ sources, prepare }] = parameter.recipes;
+        const stored = sources.map(({ name }) =>
+          name === 'layers.0.token.norm.weight' ? 'layers.0.norm1.weight' : name,
+        );
+        parameter.value = keep(prepare(stored.map((name) => weights.get(name)!)));
+      }
+    });
     const ids = idsOf(randomRows(2, 13));
     tidy(() => {
       expect(distance(a.forward(ids), b.forward(ids))).toBeLessThan(1e-6);

@@ -21,8 +21,15 @@ export const feedForward: MixerFactory<FeedForwardSpec> = (weights, spec) => {
   const { size, intermediate: F, activation, bias = false } = spec;
   const [gate, up, down] = spec.names ?? ['gate_proj', 'up_proj', 'down_proj'];
   const layers = {
-    gate: gate === undefined ? undefined : weights.linear(gate, size, F, bias),
-    up: weights.linear(up, size, F, bias),
+    ...(gate === undefined
+      ? { up: weights.linear(up, size, F, bias) }
+      : {
+          gateUp: weights.joined(
+            [gate, up].map((name) => [name, F] as const),
+            size,
+            bias,
+          ),
+        }),
     down: weights.linear(down, F, size, bias),
   };
   return (x) => mlp(x, layers, { activation, gateScale: spec.gateScale });

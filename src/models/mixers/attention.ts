@@ -1,5 +1,5 @@
 import { clipByValue, mul, sigmoid, type Tensor } from '@tensorflow/tfjs-core';
-import { linear } from '../../nn/layers/linear';
+import { linear, linearParts } from '../../nn/layers/linear';
 import { channels, fromHeads, toHeads } from '../../nn/layers/shape';
 import { rmsNorm, rope, scaledDotProductAttention } from '../../ops';
 import type { MixerState } from '../cache';
@@ -74,9 +74,12 @@ export interface Projections {
 export function projections(weights: Weights, spec: AttentionSpec): Projections {
   const { size, heads, kvHeads, headDim: D, norm, gated = false, clip } = spec;
   const { bias = { qkv: false, output: false }, names = ['q_proj', 'k_proj', 'v_proj', 'o_proj'] } = spec;
-  const qProj = weights.linear(names[0], size, heads * D * (gated ? 2 : 1), bias.qkv);
-  const kProj = weights.linear(names[1], size, kvHeads * D, bias.qkv);
-  const vProj = weights.linear(names[2], size, kvHeads * D, bias.qkv);
+  const sizes = [heads * D * (gated ? 2 : 1), kvHeads * D, kvHeads * D];
+  const qkv = weights.joined(
+    sizes.map((out, i) => [names[i], out] as const),
+    size,
+    bias.qkv,
+  );
   const oProj = weights.linear(names[3], heads * D, spec.outputSize ?? size, bias.output);
   const [qNorm, kNorm] = ([heads, kvHeads] as const).map((count, i) => {
     const name = norm?.names?.[i] ?? ['q_norm', 'k_norm'][i];
@@ -93,15 +96,15 @@ export function projections(weights: Weights, spec: AttentionSpec): Projections 
     into: (x, position) => {
       const rotated = (part: Tensor) =>
         spec.rope === undefined ? part : rope(part, { ...spec.rope, offset: position });
-      const projected = linear(x, qProj);
+      const [projected, keys, values] = linearParts(x, qkv, sizes);
       const both = gated ? toHeads(projected, 2 * D) : undefined;
       const query = both === undefined ? clipped(projected) : fromHeads(channels(both, 0, D));
-      const key = toHeads(normed(clipped(linear(x, kProj)), kNorm, 'heads'), D);
+      const key = toHeads(normed(clipped(keys), kNorm, 'heads'), D);
       const unrotated = normed(spec.keyScale === undefined ? key : mul(key, spec.keyScale), kNorm, 'head');
       return {
         q: rotated(normed(toHeads(normed(query, qNorm, 'heads'), D), qNorm, 'head')),
         k: rotated(unrotated),
-        v: toHeads(clipped(linear(x, vProj)), D),
+        v: toHeads(clipped(values), D),
         unrotated,
         gate: both && channels(both, D, D),
       };

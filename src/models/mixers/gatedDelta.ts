@@ -1,7 +1,7 @@
 import { concat, mul, reshape, sigmoid, slice } from '@tensorflow/tfjs-core';
 import { splitChannels } from '../../nn/channels';
 import { activations } from '../../nn/layers/activation';
-import { type LinearWeights, linear } from '../../nn/layers/linear';
+import { type LinearWeights, linear, linearParts } from '../../nn/layers/linear';
 import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { gatedDeltaRule, kdaGate } from '../../ops';
 import { LinearParameter, type Weights } from '../parameters';
@@ -25,24 +25,28 @@ export interface GatedDeltaSpec {
   output: GatedNormSpec & { name: string };
 }
 
-/** A projection whose rows lie by key head, part after part in each, as one whose parts follow each other. */
+/** Projections whose rows lie by key head, part after part in each, as one whose parts follow each other. */
 function regrouped(
   weights: Weights,
-  name: string,
   size: number,
   heads: number,
-  parts: readonly number[],
+  layers: readonly (readonly [name: string, parts: readonly number[]])[],
 ): LinearWeights {
-  const rows = parts.reduce((a, b) => a + b, 0);
-  const parameter = weights.made(`${name} regrouped`, [
+  const rowsOf = (parts: readonly number[]) => parts.reduce((a, b) => a + b, 0);
+  const parameter = weights.made(`${layers.map(([name]) => name)} regrouped`, [
     {
-      sources: [{ name: `${name}.weight`, shape: [heads * rows, size] }],
-      prepare: ([w]) => {
-        const byHead = reshape(w, [heads, rows, size]);
-        let begin = 0;
-        const separate = parts.map((count) => {
-          begin += count;
-          return reshape(slice(byHead, [0, begin - count, 0], [heads, count, size]), [heads * count, size]);
+      sources: layers.map(([name, parts]) => ({
+        name: `${name}.weight`,
+        shape: [heads * rowsOf(parts), size],
+      })),
+      prepare: (stored) => {
+        const separate = layers.flatMap(([, parts], i) => {
+          const byHead = reshape(stored[i], [heads, rowsOf(parts), size]);
+          let begin = 0;
+          return parts.map((count) => {
+            begin += count;
+            return reshape(slice(byHead, [0, begin - count, 0], [heads, count, size]), [heads * count, size]);
+          });
         });
         return concat(separate, 0);
       },
@@ -57,24 +61,23 @@ export const gatedDelta: MixerFactory<GatedDeltaSpec> = (weights, spec) => {
   const [keys, values, group] = [keyHeads * keyDim, valueHeads * valueDim, valueHeads / keyHeads];
   const gated = output.gate !== undefined;
   const sizes = [keys, keys, values];
-  const opening = gated ? [values] : [];
-  const qkvz = spec.joined
-    ? regrouped(weights, 'in_proj_qkvz', size, keyHeads, [keyDim, keyDim, group * valueDim, group * valueDim])
-    : weights.joined(
-        ['q_proj', 'k_proj', 'v_proj', 'g_proj']
-          .slice(0, gated ? 4 : 3)
-          .map((name, i) => [name, [...sizes, values][i]]),
-        size,
-      );
-  const ba = spec.joined
-    ? regrouped(weights, 'in_proj_ba', size, keyHeads, [group, group])
+  const project = spec.joined
+    ? regrouped(weights, size, keyHeads, [
+        ['in_proj_qkvz', [keyDim, keyDim, group * valueDim, group * valueDim]],
+        ['in_proj_ba', [group, group]],
+      ])
     : weights.joined(
         [
+          ['q_proj', keys],
+          ['k_proj', keys],
+          ['v_proj', values],
+          ...(gated ? [['g_proj', values] as const] : []),
           ['b_proj', valueHeads],
           ['a_proj', valueHeads],
         ],
         size,
       );
+  const projected = [2 * keys + values, gated ? values : 0, valueHeads, valueHeads];
   const conv =
     spec.convolution &&
     convolution(weights, {
@@ -88,13 +91,12 @@ export const gatedDelta: MixerFactory<GatedDeltaSpec> = (weights, spec) => {
   const aLog = weights.tensor('A_log', [valueHeads]);
   const dtBias = weights.tensor('dt_bias', [valueHeads]);
   const norm = gatedNorm(weights, valueDim, output);
-  const project = weights.linear(output.name, values, size);
+  const out = weights.linear(output.name, values, size);
 
   return (x, { state }) => {
-    const [qkv, z] = splitChannels(linear(x, qkvz), [2 * keys + values, ...opening]);
+    const [qkv, z, b, a] = linearParts(x, project, projected);
     const mixed = conv === undefined ? activations.silu(qkv) : conv(qkv, state);
     const [q, k, v] = splitChannels(mixed, sizes);
-    const [b, a] = splitChannels(linear(x, ba), [valueHeads, valueHeads]);
     const rate = kdaGate(toHeads(a, 1), aLog.value, dtBias.value);
     const { output: read, finalState } = gatedDeltaRule(
       toHeads(q, keyDim),
@@ -110,6 +112,6 @@ export const gatedDelta: MixerFactory<GatedDeltaSpec> = (weights, spec) => {
       },
     );
     state.set('state', finalState);
-    return linear(norm(read, z), project);
+    return linear(norm(read, gated ? z : undefined), out);
   };
 };

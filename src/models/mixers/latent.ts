@@ -1,6 +1,6 @@
 import { concat, mul, reshape, slice, type Tensor, tile } from '@tensorflow/tfjs-core';
 import { splitChannels } from '../../nn/channels';
-import { linear } from '../../nn/layers/linear';
+import { linear, linearParts } from '../../nn/layers/linear';
 import { layerNorm } from '../../nn/layers/norm';
 import { channels, fromHeads, toHeads } from '../../nn/layers/shape';
 import { deepseekSparseAttention, rmsNorm, rope, scaledDotProductAttention } from '../../ops';
@@ -97,7 +97,7 @@ export const latent: MixerFactory<LatentSpec> = (weights, spec) => {
     const projected = qLatent === undefined ? linear(x, query.direct!) : linear(qLatent, query.up!);
     const [qNope, qRope] = splitChannels(toHeads(projected, qkDim), [nopeDim, ropeDim]);
     const q = rotated(qRope);
-    const [down, key] = splitChannels(linear(x, kvDown), [kvRank, ropeDim]);
+    const [down, key] = linearParts(x, kvDown, [kvRank, ropeDim]);
     const kRope = rotated(toHeads(key, ropeDim));
     const c = rmsNorm(down, kvNorm.value, { eps });
     const index = choose?.(x, qLatent!, position);

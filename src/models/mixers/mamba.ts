@@ -1,6 +1,5 @@
 import { exp, neg } from '@tensorflow/tfjs-core';
-import { splitChannels } from '../../nn/channels';
-import { linear } from '../../nn/layers/linear';
+import { linear, linearParts } from '../../nn/layers/linear';
 import { rmsNorm, selectiveScan } from '../../ops';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';
@@ -38,9 +37,9 @@ export const mamba: MixerFactory<MambaSpec> = (weights, spec) => {
     : [];
 
   return (x, { state }) => {
-    const [inner, z] = splitChannels(linear(x, into), [I, I]);
+    const [inner, z] = linearParts(x, into, [I, I]);
     const u = conv(inner, state);
-    const [dt, B, C] = splitChannels(linear(u, select), [rank, N, N]).map((part, i) =>
+    const [dt, B, C] = linearParts(u, select, [rank, N, N]).map((part, i) =>
       norm === undefined ? part : rmsNorm(part, normWeights[i]?.value, { eps: norm.eps }),
     );
     const { output, lastState } = selectiveScan(u, linear(dt, steps), A.value, B, C, {

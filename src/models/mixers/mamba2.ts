@@ -1,7 +1,7 @@
 import { concat, exp, mul, neg, type Tensor } from '@tensorflow/tfjs-core';
 import { splitChannels } from '../../nn/channels';
 import { activations } from '../../nn/layers/activation';
-import { linear } from '../../nn/layers/linear';
+import { linear, linearParts } from '../../nn/layers/linear';
 import { fromHeads, toHeads } from '../../nn/layers/shape';
 import { rmsNormGated, ssd } from '../../ops';
 import { convolution } from './convolution';
@@ -48,8 +48,8 @@ export const mamba2: MixerFactory<Mamba2Spec> = (weights, spec) => {
   const out = weights.linear('out_proj', inner, size, bias.out);
 
   function project(x: Tensor): Tensor[] {
-    if (multipliers === undefined) return splitChannels(linear(x, into), [inner, inner + 2 * shared, H]);
-    const scaled = splitChannels(linear(mul(x, multipliers.input), into), parts).map((part, i) =>
+    if (multipliers === undefined) return linearParts(x, into, [inner, inner + 2 * shared, H]);
+    const scaled = linearParts(mul(x, multipliers.input), into, parts).map((part, i) =>
       mul(part, multipliers.parts[i]),
     );
     return [scaled[0], concat(scaled.slice(1, 4), -1), scaled[4]];

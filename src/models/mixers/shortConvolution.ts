@@ -1,6 +1,5 @@
 import { mul } from '@tensorflow/tfjs-core';
-import { splitChannels } from '../../nn/channels';
-import { linear } from '../../nn/layers/linear';
+import { linear, linearParts } from '../../nn/layers/linear';
 import { convolution } from './convolution';
 import type { MixerFactory } from './mixer';
 
@@ -17,7 +16,7 @@ export const shortConvolution: MixerFactory<ShortConvolutionSpec> = (weights, { 
   const conv = convolution(weights, { parts: [['conv', size]], width, bias });
   const out = weights.linear('out_proj', size, size, bias);
   return (x, { state }) => {
-    const [b, c, inner] = splitChannels(linear(x, into), [size, size, size]);
+    const [b, c, inner] = linearParts(x, into, [size, size, size]);
     return linear(mul(c, conv(mul(b, inner), state)), out);
   };
 };

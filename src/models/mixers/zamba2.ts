@@ -1,6 +1,6 @@
-import { add, concat, mul } from '@tensorflow/tfjs-core';
+import { add, concat } from '@tensorflow/tfjs-core';
 import { splitChannels } from '../../nn/channels';
-import { type ActivationName, activations } from '../../nn/layers/activation';
+import { type ActivationName, activate } from '../../nn/layers/activation';
 import { linear } from '../../nn/layers/linear';
 import { rmsNorm } from '../../ops';
 import type { RopeSpec } from '../rope';
@@ -55,7 +55,7 @@ export const zamba2: MixerFactory<Zamba2Spec> = (weights, spec) => {
     const normed = rmsNorm(attended, channelNorm.value, { eps });
     const wide = add(linear(normed, gateUp), linear(linear(normed, into), out));
     const [gate, up] = splitChannels(wide, [F, F]);
-    const block = linear(mul(activations[activation](gate), up), down);
+    const block = linear(activate(activation, gate, up), down);
     return scan(rmsNorm(add(x, linear(block, join)), norm.value, { eps }), step);
   };
 };

@@ -1,32 +1,45 @@
-import { add, erf, mul, relu, sigmoid, type Tensor, tanh } from '@tensorflow/tfjs-core';
+import { mul, relu, sigmoid, type Tensor, tanh } from '@tensorflow/tfjs-core';
+import { activated, type Elementwise } from '../activated';
 
-function geluTanh(x: Tensor): Tensor {
-  const inner = mul(Math.sqrt(2 / Math.PI), add(x, mul(0.044715, mul(x, mul(x, x)))));
-  return mul(mul(0.5, x), add(1, tanh(inner)));
-}
+const ofLinnet = (kind: Elementwise) => (x: Tensor) => activated(kind, x);
+const squaredRelu = (x: Tensor) => mul(relu(x), relu(x));
 
 /** `x sigmoid(x)` */
-export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
-const gelu = (x: Tensor) => mul(mul(0.5, x), add(1, erf(mul(x, Math.SQRT1_2))));
-const squaredRelu = (x: Tensor) => mul(relu(x), relu(x));
-const identity = (x: Tensor) => x;
+export const silu = ofLinnet('silu');
+const geluTanh = ofLinnet('geluTanh');
 
 /** Functions by the names configurations give them. */
 export const activations = {
   silu,
   swish: silu,
-  gelu,
+  gelu: ofLinnet('gelu'),
   gelu_new: geluTanh,
   gelu_pytorch_tanh: geluTanh,
-  relu: relu as (x: Tensor) => Tensor,
+  relu: ofLinnet('relu'),
   relu2: squaredRelu,
   sqrelu: squaredRelu,
   sigmoid: sigmoid as (x: Tensor) => Tensor,
   tanh: tanh as (x: Tensor) => Tensor,
-  identity,
+  identity: (x: Tensor) => x,
 };
 
 export type ActivationName = keyof typeof activations;
+
+const KINDS: { readonly [name in ActivationName]?: Elementwise } = {
+  silu: 'silu',
+  swish: 'silu',
+  gelu: 'gelu',
+  gelu_new: 'geluTanh',
+  gelu_pytorch_tanh: 'geluTanh',
+  relu: 'relu',
+};
+
+/** `f(gate)`, times `up` if it is given. */
+export function activate(name: ActivationName, gate: Tensor, up?: Tensor): Tensor {
+  const kind = KINDS[name];
+  if (up === undefined) return activations[name](gate);
+  return kind === undefined ? mul(activations[name](gate), up) : activated(kind, gate, up);
+}
 
 /** @throws RangeError for a name that is none of `activations` */
 export function activationName(name: string): ActivationName {

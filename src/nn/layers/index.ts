@@ -4,8 +4,8 @@ export { splitChannels } from '../channels';
 export { type ActivationName, activationName, activations, silu } from './activation';
 export { bidirectionalScan, type Scan } from './bidirectionalScan';
 export { embedding } from './embedding';
-export { type LinearWeights, linear } from './linear';
-export { type MlpWeights, mlp } from './mlp';
+export { type LinearWeights, linear, linearParts } from './linear';
+export { type JoinedMlpWeights, type MlpWeights, mlp } from './mlp';
 export { groupNorm, layerNorm, type NormWeights } from './norm';
 export {
   crossMerge,

@@ -1,6 +1,6 @@
 import { mul, type Tensor } from '@tensorflow/tfjs-core';
-import { type ActivationName, activations } from './activation';
-import { type LinearWeights, linear } from './linear';
+import { type ActivationName, activate } from './activation';
+import { type LinearWeights, linear, linearParts } from './linear';
 
 export interface MlpWeights {
   up: LinearWeights;
@@ -9,14 +9,29 @@ export interface MlpWeights {
   gate?: LinearWeights;
 }
 
+/** The same with a gate, where one layer gives what opens and, behind it, what is let through. */
+export interface JoinedMlpWeights {
+  gateUp: LinearWeights;
+  down: LinearWeights;
+}
+
+function opened(x: Tensor, weights: MlpWeights | JoinedMlpWeights): Tensor[] {
+  if (!('gateUp' in weights)) {
+    const { gate, up } = weights;
+    return gate === undefined ? [linear(x, up)] : [linear(x, gate), linear(x, up)];
+  }
+  const { weight, transposed = false } = weights.gateUp;
+  const half = weight.shape[transposed ? 0 : 1]! / 2;
+  return linearParts(x, weights.gateUp, [half, half]);
+}
+
 /** A feed-forward network, gated if it has a gate (SwiGLU, GeGLU). */
 export function mlp(
   x: Tensor,
-  { up, down, gate }: MlpWeights,
+  weights: MlpWeights | JoinedMlpWeights,
   { activation = 'silu', gateScale = 1 }: { activation?: ActivationName; gateScale?: number } = {},
 ): Tensor {
-  const f = activations[activation];
-  if (gate === undefined) return linear(f(linear(x, up)), down);
-  const opening = linear(x, gate);
-  return linear(mul(f(gateScale === 1 ? opening : mul(opening, gateScale)), linear(x, up)), down);
+  const [opening, up] = opened(x, weights);
+  const gated = up !== undefined && gateScale !== 1;
+  return linear(activate(activation, gated ? mul(opening, gateScale) : opening, up), weights.down);
 }
