@@ -5,13 +5,16 @@ import {
 import { bitsOf, Blocks, endVisible, firstVisible, hide, laneBits, rowOf, strips } from './blocks';
 import { modify, ScoreMods } from './scoreMods';
 
+/** Up to so many rows read whole keys where they lie, at multiples of four. */
+const FEW: i32 = 32;
+
 /**
  * FlashAttention-2 order over the key runs of a table. `share` query heads with one mask and one key head are a set;
  * the rows of a query block are numbered query * share + head. A work item is (batch, set, query block, part of up to
  * `rowsPerItem` rows). Full runs are packed until a block of keys is full, however short they are.
  *
  * workspace: tiles (with the bits of their lanes where dense attention has key ranges), K [KEYS][D], V [KEYS][pitchV],
- *            S [KEYS + 1][8]
+ *            S [KEYS + 1][8], pieces of the block of keys: address, pitch and keys, at most KEYS / 4
  */
 export function flexForward(
   q: usize, k: usize, v: usize, output: usize, lse: usize, table: usize, scoreMods: usize,
@@ -26,6 +29,7 @@ export function flexForward(
   const K = workspace + <usize>(rowsPerItem >> 3) * size;
   const V = K + (<usize>(KEYS * D) << 2);
   const S = V + (<usize>(KEYS * pitchV) << 2);
+  const pieces = S + (<usize>(KEYS + 1) << 5);
   const rowD = <usize>D << 2, rowDv = <usize>Dv << 2, rowK = <usize>Hkv * rowD, rowV = <usize>Hkv * rowDv;
   const pitch = <usize>pitchV << 2;
 
@@ -46,6 +50,7 @@ export function flexForward(
       }
     }
 
+    const few = endRow - firstRow <= FEW;
     const tableRow = blocks.offsets + (<usize>rowOf(blocks, b, firstHead, Hq, block, queryBlocks) << 2);
     let run = blocks.runs + <usize>load<i32>(tableRow) * 12;
     const endRun = blocks.runs + <usize>load<i32>(tableRow, 4) * 12;
@@ -54,10 +59,19 @@ export function flexForward(
       const runStart = load<i32>(run), id = load<i32>(run, 8);
       const bitmap = id < 0 ? 0 : blocks.bitmaps + <usize>id * blocks.bitmapBytes;
       const key = first;
-      let keys = 0, irregular = false;
+      let keys = 0, irregular = false, endPiece = pieces, packing = false;
       do {
         const take = min(KEYS - keys, load<i32>(run, 4) - first), source = <usize>(b * Tkv + first);
-        layRows(k + source * rowK + <usize>kv * rowD, rowK, K + <usize>keys * rowD, take, D, D);
+        const keyRows = k + source * rowK + <usize>kv * rowD, inPlace = few && !bitmap && !((keys | take) & 3);
+        if (!inPlace) layRows(keyRows, rowK, K + <usize>keys * rowD, take, D, D);
+        if (inPlace || !packing) {
+          store<usize>(endPiece, inPlace ? keyRows : K + <usize>keys * rowD);
+          store<usize>(endPiece, inPlace ? rowK : rowD, 4);
+          store<i32>(endPiece, 0, 8);
+          endPiece += 12;
+        }
+        store<i32>(endPiece - 4, load<i32>(endPiece - 4) + take);
+        packing = !inPlace;
         const values = v + source * rowV + <usize>kv * rowDv, to = V + <usize>keys * pitch;
         if (bitmap) irregular = packRows(values, rowV, to, take, Dv, pitchV);
         else layRows(values, rowV, to, take, Dv, pitchV);
@@ -78,7 +92,14 @@ export function flexForward(
           if (lo >= hi) continue;
         }
         const count = hi - lo, values = V + <usize>lo * pitch;
-        scoreTile(tile, K + <usize>lo * rowD, rowD, (count + 3) & ~3, D, S);
+        if (bitmap) scoreTile(tile, K + <usize>lo * rowD, rowD, (count + 3) & ~3, D, S);
+        else {
+          for (let piece = pieces, to = S; piece < endPiece; piece += 12) {
+            const n = load<i32>(piece, 8);
+            scoreTile(tile, load<usize>(piece), load<usize>(piece, 4), (n + 3) & ~3, D, to);
+            to += <usize>n << 5;
+          }
+        }
         if (modified) modify(mods, S, count, firstQuery * share + r, key + lo, Tkv, set, Tq, share);
         if (bitmap) {
           hide(S, count, bitsOf(bitmap, key - runStart + lo, r, share, stripCount), stripCount, rangesOf(tile));

@@ -1,5 +1,5 @@
 import { matMul, mul, softmax, transpose } from '@tensorflow/tfjs-core';
-import { createBlockMask } from '../sparse/createBlockMask';
+import { blockMaskFromIndices, createBlockMask } from '../sparse/createBlockMask';
 import * as masks from '../sparse/masks';
 import * as scoreMods from '../sparse/scoreMods';
 import { SOFTMAX_ATTENTION } from './bounds';
@@ -68,6 +68,21 @@ export const flexAttention: CatalogEntry = {
       call: (ops, { q, k, v, buckets, table }) =>
         ops.flexAttention(q, k, v, {
           scoreMod: [scoreMods.t5Bias(buckets, { maxDistance: 32 }), scoreMods.relativePositionBias(table)],
+        }),
+    },
+    {
+      id: 'listed-blocks-of-6-Tq37-Tkv67-Hq4-Hkv2-D8-Dv5',
+      inputs: qkv(1, 37, 67, 4, 2, 8, 5),
+      call: (ops, { q, k, v }) =>
+        ops.flexAttention(q, k, v, {
+          blockMask: blockMaskFromIndices(
+            [
+              [0, 2, 3, 5, 7, 8, 11],
+              [1, 2, 11],
+              [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+            ],
+            { Tq: 37, Tkv: 67, blockSize: [16, 6] },
+          ),
         }),
     },
     {

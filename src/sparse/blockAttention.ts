@@ -71,7 +71,7 @@ export const blockAttention = defineSparseOp<FlexInput, FlexAttrs>({
       return isScattered(attrs.table) ? scatterForward(call) : gatherForward(call);
     const { blocks, mods } = describe(call);
     const parts = Math.ceil((attrs.table.blockQ * share) / rows);
-    const floats = rows * (D + ceil8(Dv) + 4) + KEYS * (D + ceil8(Dv) + 8) + 8;
+    const floats = rows * (D + ceil8(Dv) + 4) + KEYS * (D + ceil8(Dv) + 8) + 8 + (3 * KEYS) / 4;
     // biome-ignore format: one argument list per line of the entry point
     launch('flexForward', B * (Hq / share) * queryBlocks(attrs.table) * parts,
       input.q, input.k, input.v, output[0], output[1], blocks, mods,
