@@ -36,6 +36,14 @@ function gather(p: usize, stride: usize, n: i32): v128 {
   return x;
 }
 
+/** The first n <= 4 lanes to places `stride` bytes apart. */
+function scatter(p: usize, stride: usize, x: v128, n: i32): void {
+  store<f32>(p, f32x4.extract_lane(x, 0));
+  if (n > 1) store<f32>(p + stride, f32x4.extract_lane(x, 1));
+  if (n > 2) store<f32>(p + 2 * stride, f32x4.extract_lane(x, 2));
+  if (n > 3) store<f32>(p + 3 * stride, f32x4.extract_lane(x, 3));
+}
+
 /** Four rows y of n >= 4 channels from W + 3 rows x. The last vector may overlap the one before it. */
 // @ts-ignore: decorator
 @inline
@@ -159,6 +167,35 @@ export function causalConv1d(
       x + at, row, w, row, bias, state ? state + <usize>batch * row * <usize>(W - 1) : 0,
       seq ? seq + (<usize>(batch * T) << 2) : 0, y + at, row, t, min(T, t + ROWS), T, 1 - W, D, W, isSilu,
     );
+  }
+}
+
+/** The only token of batch entries [begin, end): y [D] and next [D, W - 1] from x, the weight [D, W] and a state or 0. */
+export function causalConv1dToken(
+  x: usize, w: usize, bias: usize, state: usize, y: usize, next: usize, D: i32, W: i32, isSilu: i32,
+  begin: i32, end: i32,
+): void {
+  const row = <usize>D << 2, taps = <usize>W << 2, columns = taps - 4;
+  for (let batch = <usize>begin; batch < <usize>end; batch++) {
+    const px = x + batch * row, py = y + batch * row;
+    for (let c = 0; c < D; c += 4) {
+      const p = <usize>c << 2, n = D - c, own = loadLanes(px + p, n);
+      const pw = w + <usize>c * taps, at = batch * <usize>D * columns + <usize>c * columns;
+      let sum = bias ? loadLanes(bias + p, n) : f32x4.splat(0);
+      for (let k: usize = 0; k < columns; k += 4) {
+        let before = f32x4.splat(0);
+        if (state) {
+          before = gather(state + at + k, columns, n);
+          sum = fma(gather(pw + k, taps, n), before, sum);
+        }
+        if (k) scatter(next + at + k - 4, columns, before, n);
+      }
+      if (columns) scatter(next + at + columns - 4, columns, own, n);
+      storeLanes(py + p, fma(gather(pw + columns, taps, n), own, sum), n);
+    }
+    if (!isSilu) continue;
+    if (D >= 4) siluRow(py, D);
+    else storeLanes(py, quickSilu(loadLanes(py, D)), D);
   }
 }
 

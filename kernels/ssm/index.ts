@@ -1,4 +1,4 @@
-export { causalConv1d, causalConv1dBackward, causalConv1dState, transposeMatrix } from './causalConv1d';
+export { causalConv1d, causalConv1dBackward, causalConv1dState, causalConv1dToken, transposeMatrix } from './causalConv1d';
 export { complexScan, complexScanBackward } from './complexScan';
 export { linearScan, linearScanBackward } from './linearScan';
 export { sumRows } from '../core/sumRows';

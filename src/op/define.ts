@@ -1,6 +1,7 @@
 import {
   type DataType,
   engine,
+  env,
   getBackend,
   getGradient,
   getKernel,
@@ -100,6 +101,10 @@ export function isRecording(): boolean {
   const { gradientDepth, kernelDepth } = engine().state;
   return gradientDepth > 0 && kernelDepth === 0;
 }
+
+/** Whether tfjs would only call the kernel: its own way there takes longer than most kernels of one token. */
+const isPlain = ({ gradientDepth, profiling }: { gradientDepth: number; profiling: boolean }) =>
+  gradientDepth === 0 && !profiling && !env().getBool('DEBUG');
 
 function inMode<T>(reference: boolean, run: () => T): T {
   const before = referenceMode;
@@ -269,6 +274,12 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
       const tensors = names.map((input) => inputs[input]!);
       const gone = names.find((input) => inputs[input]!.isDisposed);
       if (gone !== undefined) throw new Error(`${name}: ${gone} is disposed`);
+      const { state, backend } = engine();
+      if (kernel === kernelName && backendName === 'wasm' && isPlain(state)) {
+        const given = { names, attrs, recorded: false };
+        const infos = runWasm(tensors, given, backend as unknown as WasmBackend);
+        return infos.map((info) => engine().makeTensorFromTensorInfo(info));
+      }
       const recorded = definition.gradient !== undefined && isRecording();
       const outputs = engine().runKernel(
         kernel,

@@ -75,13 +75,18 @@ const op = defineSsmOp<Input, CausalConv1dAttrs>({
   kernel: ({ input, shape, output, attrs, scratch, buffer, launch }) => {
     const { B, T, D, W } = convSizes(shape.x!, shape.weight!);
     const { x, weight, bias, initialState } = input;
+    const silu = attrs.silu ? 1 : 0;
+    if (T === 1 && attrs.finalState && attrs.sequences === undefined) {
+      launch('causalConv1dToken', B, x, weight, bias, initialState, output[0], output[1], D, W, silu);
+      return;
+    }
     const table = scratch(4 * W * D);
     const sequences = attrs.sequences ? scratch(4 * B * T) : 0;
     heapIntegers(attrs.sequences, sequences, buffer());
     launch('transposeMatrix', W, weight, table, W, D);
     // biome-ignore format: one argument list per line of the entry point
     launch('causalConv1d', B * Math.ceil(T / ROWS),
-      x, table, bias, initialState, sequences, output[0], T, D, W, attrs.silu ? 1 : 0);
+      x, table, bias, initialState, sequences, output[0], T, D, W, silu);
     if (attrs.finalState) launch('causalConv1dState', B, x, initialState, output[1], T, D, W);
   },
   reference: causalConv1dReference,
