@@ -19,7 +19,7 @@ import {
 
 /** What the backward pass has besides a chunk. */
 @unmanaged
-class Gradients {
+export class Gradients {
   /** as loaded: q scaled [16, K], dO [16, V], v turned over [V, 16] */
   queries: usize;
   dOutputs: usize;
@@ -90,7 +90,7 @@ export function additiveBackward(
       start = (stop - 1) / apart * apart;
       for (let turn = 0; turn < turns; turn++) {
         const head = takeTurn(x, turn, group);
-        turnOver(x, c, checkpointOf(c, sequence, head, start), x.states);
+        turnOver(checkpointOf(c, sequence, head, start), c.rowV, c.Kp, c.Vp, x.states, x.pitch);
       }
       for (let n = start; n + 1 < stop; n++) {
         for (let turn = 0; turn < turns; turn++) {
@@ -138,7 +138,7 @@ function takeTurn(x: Gradients, turn: i32, group: i32): i32 {
 }
 
 /** Carves the rest of a chunk's pieces out of `work`; returns what follows them. */
-function layOutGradients(x: Gradients, c: Additive, work: usize): usize {
+export function layOutGradients(x: Gradients, c: Additive, work: usize): usize {
   const tokensK = c.rowK << 4, tokensV = c.rowV << 4;
   x.queries = work;
   x.localQueries = x.queries + tokensK;
@@ -177,11 +177,11 @@ function loadTurned(x: Gradients, c: Additive, src: usize, dst: usize): void {
   }
 }
 
-/** dst [V, K] = a state [K, V] as it was kept, turned over. */
-function turnOver(x: Gradients, c: Additive, src: usize, dst: usize): void {
-  for (let k: usize = 0; k < <usize>c.Kp; k += 4) {
-    for (let v: usize = 0; v < <usize>c.Vp; v += 4) {
-      transpose4(src + k * c.rowS + (v << 2), c.rowS, dst + v * x.pitch + (k << 2), x.pitch, false);
+/** dst [columns, rows] = src [rows, columns] turned over, both multiples of 4. */
+export function turnOver(src: usize, srcPitch: usize, rows: i32, columns: i32, dst: usize, dstPitch: usize): void {
+  for (let i: usize = 0; i < <usize>rows; i += 4) {
+    for (let j: usize = 0; j < <usize>columns; j += 4) {
+      transpose4(src + i * srcPitch + (j << 2), srcPitch, dst + j * dstPitch + (i << 2), dstPitch, false);
     }
   }
 }
@@ -195,7 +195,7 @@ function storeTurned(x: Gradients, c: Additive, dst: usize): void {
 }
 
 /** x [16, K] times the decays from the chunk's start to each token, without the token's own where u gives a bonus. */
-function decayFromStart(c: Additive, x: usize): void {
+export function decayFromStart(c: Additive, x: usize): void {
   const before = c.u != 0;
   for (let p: usize = 0; p < c.rowK; p += 16) {
     let d = f32x4.splat(1);
@@ -209,7 +209,7 @@ function decayFromStart(c: Additive, x: usize): void {
 }
 
 /** next [V, K] = state diag(total) + values^T rows; both may be the same. */
-function writeTurned(x: Gradients, c: Additive, values: usize, rows: usize, state: usize, next: usize): void {
+export function writeTurned(x: Gradients, c: Additive, values: usize, rows: usize, state: usize, next: usize): void {
   for (let at: usize = 0; at < c.rowK; at += 32) {
     for (let v: usize = 0; v < c.rowV; v += 16) {
       const i = (v >> 2) * x.pitch + at;
@@ -255,15 +255,18 @@ function chunkGradients(x: Gradients, c: Additive, state: usize, first: bool, de
   if (c.gate != CHANNEL_GATE) storeColumns(c.keys, SCORES_ROW, TOKENS, c.Kp, c.rows, c.rowK, false);
   memory.copy(x.queries, c.queries, c.rowK << 4);
   lowerProduct(x.dOutputs, c.rowV, x.columns, c.Vp, x.dScores);
+  moveDiagonal(x);
   prepareChunk(c);
-  if (first && c.q) stateGradients(x, c, state, decays);
+  if (first) stateGradients(x, c, state, decays);
 
   product(x.dOutputs, c.rowV, 4, state, x.pitch, c.Vp, x.dqState, c.rowK, 16, c.Kp, false);
   if (c.gate == CHANNEL_GATE) decayFromStart(c, x.dqState);
   else if (c.gate != NO_GATE) scaleRows(x.dqState, c.rowK, c.decay + 64);
-  if (c.gate == CHANNEL_GATE) channelPairs(x, c);
-  else sharedPairs(x, c);
-  if (c.q) readGradients(x, c, first);
+  if (c.gate == CHANNEL_GATE) {
+    queryPairs(x, c);
+    keyPairs(x, c);
+  } else sharedPairs(x, c);
+  readGradients(x, c, first);
   if (decays) decayGradients(x, c);
   addUp(x, c, du);
 }
@@ -289,10 +292,9 @@ function readGradients(x: Gradients, c: Additive, first: bool): void {
   else product(x.dOutputs, 4, c.rowV, c.queries, c.rowK, 16, x.R, x.pitch, c.Vp, c.Kp, true);
 }
 
-/** Pairs of different tokens whose decays are shared by the channels. */
+/** dqPairs and dkPairs, of different tokens, where channels share their decays. */
 function sharedPairs(x: Gradients, c: Additive): void {
   decayScores(c, x.dScores);
-  moveDiagonal(x);
   product(x.dScores, SCORES_ROW, 4, c.rows, c.rowK, 8, x.dqPairs, c.rowK, 8, c.Kp, false);
   product(x.dScores + 8 * SCORES_ROW, SCORES_ROW, 4, c.rows, c.rowK, 16, x.dqPairs + 8 * c.rowK, c.rowK, 8, c.Kp, false);
   product(x.dScores, 4, SCORES_ROW, x.queries, c.rowK, 16, x.dkPairs, c.rowK, 8, c.Kp, false);
@@ -303,7 +305,7 @@ function sharedPairs(x: Gradients, c: Additive): void {
 }
 
 /** The diagonal of dScores moves out of it and leaves zeros. */
-function moveDiagonal(x: Gradients): void {
+export function moveDiagonal(x: Gradients): void {
   for (let i: usize = 0; i < 16; i++) {
     const at = x.dScores + i * (SCORES_ROW + 4);
     store<f32>(x.diagonal + (i << 2), load<f32>(at));
@@ -311,18 +313,24 @@ function moveDiagonal(x: Gradients): void {
   }
 }
 
-/** The same where channels decay apart: between blocks of 4 by products, within them one by one. */
-function channelPairs(x: Gradients, c: Additive): void {
+/** dqPairs where channels decay apart: between blocks of 4 by products, within them one by one. */
+export function queryPairs(x: Gradients, c: Additive): void {
   const block = c.rowK << 2, row = c.rowK;
-  moveDiagonal(x);
-  localDecays(x, c);
+  decayToBlocks(x, c);
   memory.fill(x.dqPairs, 0, block);
-  memory.fill(x.dkPairs + 3 * block, 0, block);
   for (let b: usize = 1; b < 4; b++) {
     if (b > 1) decayBlocks(c, x.localKeys, 0, b - 1, b - 1);
     const to = x.dqPairs + b * block;
     product(x.dScores + (b << 2) * SCORES_ROW, SCORES_ROW, 4, x.localKeys, row, <i32>b << 2, to, row, 4, c.Kp, false);
   }
+  for (let b: usize = 0; b < 4; b++) queryBlock(x, c, b);
+}
+
+/** dkPairs likewise. */
+function keyPairs(x: Gradients, c: Additive): void {
+  const block = c.rowK << 2, row = c.rowK;
+  decayFromBlocks(x, c);
+  memory.fill(x.dkPairs + 3 * block, 0, block);
   for (let b: usize = 3; b-- > 0;) {
     if (b < 2) decayBlocks(c, x.localQueries, b + 2, 4, b + 1);
     const after = b + 1, scores = x.dScores + (after << 2) * SCORES_ROW + (b << 4);
@@ -331,22 +339,35 @@ function channelPairs(x: Gradients, c: Additive): void {
       c.Kp, false,
     );
   }
-  for (let b: usize = 0; b < 4; b++) blockPairs(x, c, b);
+  for (let b: usize = 0; b < 4; b++) keyBlock(x, c, b);
 }
 
-/** q decayed from the start of its block of 4, k to its end. */
-function localDecays(x: Gradients, c: Additive): void {
+/** localKeys = k decayed to the end of its block of 4; also the decay of each block. */
+function decayToBlocks(x: Gradients, c: Additive): void {
+  const row = c.rowK;
+  for (let b: usize = 0; b < 4; b++) {
+    for (let p = b * row << 2; p < (b * row << 2) + row; p += 16) {
+      let d = f32x4.splat(1);
+      for (let i = p + 3 * row, n = 4; n > 0; i -= row, n--) {
+        v128.store(x.localKeys + i, f32x4.mul(d, v128.load(c.rows + i)));
+        d = f32x4.mul(d, v128.load(c.decay + i));
+      }
+      v128.store(c.blocks + p - 3 * b * row, d);
+    }
+  }
+}
+
+/** localQueries = q decayed from the start of its block of 4. */
+function decayFromBlocks(x: Gradients, c: Additive): void {
   const row = c.rowK, before = c.u != 0;
   for (let at: usize = 0; at < 16 * row; at += row << 2) {
     for (let p = at; p < at + row; p += 16) {
-      let d = f32x4.splat(1), e = d;
-      for (let i = p, j = p + 3 * row; i < p + (row << 2); i += row, j -= row) {
+      let d = f32x4.splat(1);
+      for (let i = p; i < p + (row << 2); i += row) {
         const next = f32x4.mul(d, v128.load(c.decay + i));
         if (!before) d = next;
         v128.store(x.localQueries + i, f32x4.mul(d, v128.load(x.queries + i)));
-        v128.store(x.localKeys + j, f32x4.mul(e, v128.load(c.rows + j)));
         d = next;
-        e = f32x4.mul(e, v128.load(c.decay + j));
       }
     }
   }
@@ -363,8 +384,8 @@ function decayBlocks(c: Additive, y: usize, from: usize, to: usize, b: usize): v
   }
 }
 
-/** Block b of dqPairs and dkPairs decays within its block, then gets its own pairs. */
-function blockPairs(x: Gradients, c: Additive, b: usize): void {
+/** Block b of dqPairs decays within its block, then gets its own pairs. */
+function queryBlock(x: Gradients, c: Additive, b: usize): void {
   const row = c.rowK, at = b * row << 2, before = c.u != 0;
   const s = x.dScores + (b << 2) * SCORES_ROW + (b << 4);
   const s10 = v128.load32_splat(s + SCORES_ROW), s20 = v128.load32_splat(s + 2 * SCORES_ROW);
@@ -374,22 +395,35 @@ function blockPairs(x: Gradients, c: Additive, b: usize): void {
     const p1 = p + row, p2 = p1 + row, p3 = p2 + row, one = f32x4.splat(1);
     const w0 = v128.load(c.decay + p), w1 = v128.load(c.decay + p1);
     const w2 = v128.load(c.decay + p2), w3 = v128.load(c.decay + p3);
-    const m1 = before ? one : w1, m2 = before ? one : w2, m3 = before ? one : w3;
-    const q1 = f32x4.mul(m1, v128.load(x.queries + p1)), q2 = f32x4.mul(m2, v128.load(x.queries + p2));
-    const q3 = f32x4.mul(m3, v128.load(x.queries + p3));
     const k0 = v128.load(c.rows + p), k1 = v128.load(c.rows + p1), k2 = v128.load(c.rows + p2);
     const k01 = f32x4.mul(k0, w1), k12 = f32x4.mul(k1, w2), k012 = f32x4.mul(k01, w2);
     const w01 = f32x4.mul(w0, w1), w012 = f32x4.mul(w01, w2);
     let d = f32x4.add(f32x4.mul(w0, v128.load(x.dqPairs + p1)), f32x4.mul(s10, k0));
-    v128.store(x.dqPairs + p1, f32x4.mul(m1, d));
+    v128.store(x.dqPairs + p1, f32x4.mul(before ? one : w1, d));
     d = f32x4.add(f32x4.mul(w01, v128.load(x.dqPairs + p2)), f32x4.mul(s20, k01));
-    v128.store(x.dqPairs + p2, f32x4.mul(m2, f32x4.add(d, f32x4.mul(s21, k1))));
+    v128.store(x.dqPairs + p2, f32x4.mul(before ? one : w2, f32x4.add(d, f32x4.mul(s21, k1))));
     d = f32x4.add(f32x4.mul(w012, v128.load(x.dqPairs + p3)), f32x4.mul(s30, k012));
     d = f32x4.add(d, f32x4.add(f32x4.mul(s31, k12), f32x4.mul(s32, k2)));
-    v128.store(x.dqPairs + p3, f32x4.mul(m3, d));
+    v128.store(x.dqPairs + p3, f32x4.mul(before ? one : w3, d));
     if (!before) v128.store(x.dqPairs + p, f32x4.mul(w0, v128.load(x.dqPairs + p)));
+  }
+}
+
+/** The same of dkPairs. */
+function keyBlock(x: Gradients, c: Additive, b: usize): void {
+  const row = c.rowK, at = b * row << 2, before = c.u != 0;
+  const s = x.dScores + (b << 2) * SCORES_ROW + (b << 4);
+  const s10 = v128.load32_splat(s + SCORES_ROW), s20 = v128.load32_splat(s + 2 * SCORES_ROW);
+  const s21 = v128.load32_splat(s + 2 * SCORES_ROW, 4), s30 = v128.load32_splat(s + 3 * SCORES_ROW);
+  const s31 = v128.load32_splat(s + 3 * SCORES_ROW, 4), s32 = v128.load32_splat(s + 3 * SCORES_ROW, 8);
+  for (let p = at; p < at + row; p += 16) {
+    const p1 = p + row, p2 = p1 + row, p3 = p2 + row, one = f32x4.splat(1);
+    const w1 = v128.load(c.decay + p1), w2 = v128.load(c.decay + p2), w3 = v128.load(c.decay + p3);
+    const q1 = f32x4.mul(before ? one : w1, v128.load(x.queries + p1));
+    const q2 = f32x4.mul(before ? one : w2, v128.load(x.queries + p2));
+    const q3 = f32x4.mul(before ? one : w3, v128.load(x.queries + p3));
     const q23 = f32x4.mul(w2, q3), w23 = f32x4.mul(w2, w3), w123 = f32x4.mul(w1, w23);
-    d = f32x4.add(f32x4.mul(s20, q2), f32x4.mul(s30, q23));
+    let d = f32x4.add(f32x4.mul(s20, q2), f32x4.mul(s30, q23));
     d = f32x4.add(f32x4.mul(w1, d), f32x4.mul(s10, q1));
     v128.store(x.dkPairs + p, f32x4.add(d, f32x4.mul(w123, v128.load(x.dkPairs + p))));
     d = f32x4.add(f32x4.mul(s21, q2), f32x4.mul(s31, q23));

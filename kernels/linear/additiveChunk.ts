@@ -79,7 +79,7 @@ export class Additive {
 @inline
 export function checkpointOf(c: Additive, sequence: i32, head: i32, n: i32): usize {
   const place = load<i32>(c.places + (<usize>sequence << 2)) + n / c.apart;
-  return c.checkpoints + <usize>(place * c.HV + head) * (<usize>c.Kp * c.rowS);
+  return c.checkpoints + <usize>(place * c.HV + head) * (<usize>c.Kp * c.rowV);
 }
 
 // @ts-ignore: decorator
@@ -189,16 +189,13 @@ export function storeState(state: usize, pitch: usize, K: i32, V: i32, dst: usiz
 }
 
 /**
- * Loads q of one reader of a value head, zeros if there is none, and k anew, which the reader before has left decayed.
+ * Loads q of one reader of a value head, and k anew, which the reader before has left decayed.
  * `token` is the first of `rows` <= 16 in the order of the recurrence.
  */
 export function loadReader(c: Additive, head: i32, reader: i32, token: i32, rows: i32): void {
   const key = keyAt(c, head, token), pitch = pitchOf(c, c.H, c.K);
-  if (!c.q) memory.fill(c.queries, 0, 16 * c.rowK);
-  else {
-    const query = c.q + queryAt(c, head, reader, token);
-    loadRows(query, pitchOf(c, c.H * c.readers, c.K), rows, c.K, c.queries, c.Kp, c.scale);
-  }
+  const query = c.q + queryAt(c, head, reader, token);
+  loadRows(query, pitchOf(c, c.H * c.readers, c.K), rows, c.K, c.queries, c.Kp, c.scale);
   if (c.gate == CHANNEL_GATE) loadRows(c.k + key, pitch, rows, c.K, c.rows, c.Kp, 1);
   else loadColumns(c.k + key, pitch, rows, c.K, c.keys, SCORES_ROW, c.Kp);
 }

@@ -35,7 +35,9 @@ export function additiveForward(
         const head = item % HV;
         c.state = states + <usize>(item - from) * padded;
         const chunk = (done - first) / TOKENS;
-        if (checkpoints && chunk % apart == 0) memory.copy(checkpointOf(c, sequence, head, chunk), c.state, padded);
+        if (checkpoints && chunk % apart == 0) {
+          storeState(c.state, c.rowS, c.Kp, c.Vp, checkpointOf(c, sequence, head, chunk));
+        }
         if (!o) {
           loadWritten(c, head, token, rows);
           loadColumns(c.rows, c.rowK, TOKENS, c.Kp, c.keys, SCORES_ROW, c.Kp);

@@ -11,7 +11,7 @@ import {
 /**
  * o and the final state of a delta rule in chunks of 16 steps, for (sequence, value head) items [begin, end).
  * h0, o and hT may be 0 (zeros, not wanted), as may g, beta, a and b where the form has none, and `corrections` where nothing
- * is kept for the way back. Heads of a sequence take turns, `together` at a time, so that the rows of a chunk are read in
+ * is kept for the way back. Without q, o is what the tokens of a delta rule write, beta e. Heads of a sequence take turns, `together` at a time, so that the rows of a chunk are read in
  * the order they lie in.
  */
 export function deltaForward(
@@ -45,8 +45,11 @@ export function deltaForward(
         loadValues(c, call, head, at, rows);
         prepareChunk(c);
         for (let panel = 0; panel < c.V >> 3; panel++) {
-          readPanel(c, panel);
-          if (irregular(c.outputs + <usize>panel * PAIR_PANEL)) readInOrder(c, panel);
+          correctPanel(c, panel);
+          if (q) {
+            readPanel(c, panel);
+            if (irregular(c.outputs + <usize>panel * PAIR_PANEL)) readInOrder(c, panel);
+          } else writtenPanel(c, panel);
           writePanel(c, panel, c.state + <usize>panel * (<usize>c.K * PANEL_ROW));
         }
         if (o) storeOutputs(c, call, head, at, rows, o);
@@ -106,7 +109,6 @@ function correctPanel(c: Chunk, panel: i32): void {
 
 /** O = Q S + M E + N V of one panel, once E is known. */
 function readPanel(c: Chunk, panel: i32): void {
-  correctPanel(c, panel);
   const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
   const e = c.values + <usize>panel * c.valuePanel, o = c.outputs + <usize>panel * PAIR_PANEL;
   for (let block = 0; block < 4; block++) {
@@ -114,6 +116,15 @@ function readPanel(c: Chunk, panel: i32): void {
     columnTile(c.full + HALF + (<usize>block << 4), ROW, state, PANEL_ROW, c.K, out, PANEL_ROW, false);
     rowTile(row, ROW, e, PANEL_ROW, block * 4 + 4, out, PANEL_ROW, true);
     if (c.writes == 2) rowTile(row + HALF, ROW, e + 16 * PANEL_ROW, PANEL_ROW, block * 4 + 4, out, PANEL_ROW, true);
+  }
+}
+
+/** O = diag(beta) E of one panel. */
+function writtenPanel(c: Chunk, panel: i32): void {
+  let e = c.values + <usize>panel * c.valuePanel, o = c.outputs + <usize>panel * PAIR_PANEL;
+  for (let beta = c.beta; beta < c.beta + 64; beta += 4, e += PANEL_ROW, o += PANEL_ROW) {
+    const by = v128.load32_splat(beta);
+    v128.store(o, f32x4.mul(by, v128.load(e))); v128.store(o, f32x4.mul(by, v128.load(e, 16)), 16);
   }
 }
 

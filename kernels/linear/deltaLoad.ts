@@ -159,6 +159,10 @@ export function queryOf(call: Call, step: i32): i32 {
 
 function loadQueries(c: Chunk, call: Call, keyHead: i32, at: i32, rows: i32): void {
   const H = call.H, K = call.K, to = c.reads + HALF;
+  if (!call.q) {
+    for (let k = 0; k < c.K; k++) memory.fill(to + <usize>k * ROW, 0, HALF);
+    return;
+  }
   if (call.steps == 1) {
     const q = (<usize>at * <usize>(H * K) + <usize>(keyHead * K)) << 2;
     loadColumns(call.q + q, <usize>(H * K) << 2, rows, K, to, ROW, c.K);

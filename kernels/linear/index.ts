@@ -2,11 +2,12 @@ export { deltaForward } from './deltaForward';
 export { deltaStep } from './deltaStep';
 export { deltaBackward } from './deltaBackward';
 export { kdaGate, kdaGateBackward } from './kdaGate';
-export { gatedOjaRule, gatedOjaRuleBackward } from './oja';
+export { gatedOjaRule } from './oja';
 export { edgeTokens, tokenShift } from './tokenShift';
 export { additiveForward } from './additiveForward';
 export { additiveStep } from './additiveStep';
 export { additiveBackward } from './additiveBackward';
+export { additiveColumns } from './additiveColumns';
 export { sumRows } from '../core/sumRows';
 export { featureMap, featureMapBackward } from './featureMap';
 export {

@@ -121,13 +121,21 @@ function keptOf(shape: Shapes, attrs: AdditiveAttrs) {
     states += Math.ceil((end - attrs.offsets[n]) / 16 / apart);
     return before;
   });
-  const kept: Shape = [states, HV, Kp, Vp + 8];
+  const kept: Shape = [states, HV, Kp, Vp];
   return { apart, places, kept };
 }
 
 /** Of the states that the way forward keeps and the way back reads. */
 export function checkpointsShape(shape: Shapes, attrs: AdditiveAttrs): Shape {
   return keptOf(shape, attrs).kept;
+}
+
+type ColumnInput = 'q' | 'k' | 's' | 'g';
+type ColumnShapes = { readonly [name in ColumnInput]?: Shape };
+
+/** Shapes of the recurrence that has keys s and values k, whose states are those of `launchColumns` turned over. */
+export function turnedRoles({ q, k, s, g }: ColumnShapes): Shapes {
+  return { q: [...q!.slice(0, 3), s![3]], k: s, v: k, g };
 }
 
 /** The options of a call, checked, as the kernels take them. */
@@ -162,7 +170,7 @@ export function launchForward(
   const { HV, K, V, sequences, args, Kp, Vp } = sizesOf(shape, attrs);
   // biome-ignore format: one argument list per line of the entry point
   const tensors = [
-    input.q ?? 0, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
+    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
     output ?? 0, finalState ?? 0, heapOffsets(call, attrs.offsets),
   ] as const;
   if (isShort(shape, attrs) && output !== undefined) {
@@ -178,7 +186,30 @@ export function launchForward(
   }
 }
 
-/** Launches the backward kernels; an absent gradient but that of q is not computed, and without q no other than that is. */
+/**
+ * Launches the kernel of o_t = scale S_t^T q_t with S_t = S_{t-1} diag(e^g_t) + k_t s_t^T, where columns of the state decay.
+ * What it keeps is for the way back of the recurrence turned over, whose shapes `turnedRoles` gives.
+ */
+export function launchColumns(
+  call: Call,
+  shape: ColumnShapes,
+  input: Pointers<ColumnInput | 'initialState'>,
+  [output, finalState]: readonly (number | undefined)[],
+  checkpoints = 0,
+): void {
+  const { attrs, workspace, launch } = call;
+  const { H, readers, K, V, sequences, Kp, Vp } = sizesOf(turnedRoles(shape), attrs);
+  const { apart, places } = keptOf(turnedRoles(shape), attrs);
+  const together = Math.max(1, Math.min(H, Math.floor(STATES_TOGETHER / (4 * Vp * (Kp + 8)))));
+  const work = workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, together)));
+  // biome-ignore format: one argument list per line of the entry point
+  launch('additiveColumns', sequences * H,
+    input.q!, input.k!, input.s!, input.g!, input.initialState ?? 0, output!, finalState ?? 0,
+    heapOffsets(call, attrs.offsets), work, H, readers, V, K, attrs.scale, attrs.reverse ? 1 : 0, together,
+    checkpoints, checkpoints === 0 ? 0 : heapOffsets(call, places), apart);
+}
+
+/** Launches the backward kernels; an absent gradient but that of q is not computed. */
 export function launchBackward(
   call: Call,
   shape: Shapes,
@@ -209,7 +240,7 @@ export function launchBackward(
   );
   // biome-ignore format: one argument list per line of the entry point
   launch('additiveBackward', sequences * parts * H,
-    input.q ?? 0, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.dOutput!, input.dFinal ?? 0,
+    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.dOutput!, input.dFinal ?? 0,
     dq, dk, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
     heapOffsets(call, attrs.offsets), work, ...args, checkpoints, heapOffsets(call, places), apart,
     together, across, size);

@@ -3,7 +3,7 @@ import { checkMultiple, checkShapes } from '../tensor/shape';
 import { type DeltaRuleOptions, defineDelta, deltaAttrs } from './delta';
 import { type Recurrent, recurrentResult } from './recurrent';
 
-const op = defineDelta('comba');
+const { op } = defineDelta('comba');
 
 /**
  * Comba: a gated delta rule that reads its error through a second key, from the state before its decay:

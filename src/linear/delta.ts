@@ -102,7 +102,7 @@ function lengthsOf({ offsets, steps }: DeltaAttrs): number[] {
   return offsets.slice(1).map((end, n) => (end - offsets[n]) * steps);
 }
 
-const isShort = (attrs: DeltaAttrs) => lengthsOf(attrs).every((length) => length <= RECURRENT_UP_TO);
+export const isShort = (attrs: DeltaAttrs) => lengthsOf(attrs).every((length) => length <= RECURRENT_UP_TO);
 
 /**
  * What the way back wants kept: the corrections E of every chunk, as large as v, and the state before every few chunks, which
@@ -123,6 +123,11 @@ function keptOf(shapes: Shapes, attrs: DeltaAttrs) {
     [states, HV, Kp, Vp],
   ];
   return { apart, places, kept };
+}
+
+/** Of what the way forward keeps for the way back. */
+export function keptShapes(shapes: Shapes, attrs: DeltaAttrs): Shape[] {
+  return keptOf(shapes, attrs).kept;
 }
 
 /** The options of a call, checked, as the kernels take them. */
@@ -147,8 +152,11 @@ export function deltaAttrs(
 
 type Call = Omit<KernelCall<DeltaInput, DeltaAttrs, LinearKernels>, 'output' | 'kept'>;
 
-/** Launches the chunked kernel; an absent output is not computed, and nothing kept where there is no place for it. */
-function launchForward(
+/**
+ * Launches the chunked kernel; an absent output is not computed, and nothing kept where there is no place for it. Without q
+ * the output is what tokens write instead, beta e.
+ */
+export function launchForward(
   call: Call,
   [output, finalState]: readonly (number | undefined)[],
   [corrections, checkpoints]: readonly number[],
@@ -194,7 +202,7 @@ export function defineDelta(name: string) {
     reference: deltaBackwardReference,
   });
 
-  return defineLinearOp<DeltaInput, DeltaAttrs>({
+  const op = defineLinearOp<DeltaInput, DeltaAttrs>({
     name,
     outputs: outputShapes,
     kernel: (call) => {
@@ -219,6 +227,7 @@ export function defineDelta(name: string) {
       return Object.fromEntries(gradientNames(inputs).map((input, i) => [input, gradients[i]]));
     },
   });
+  return { op, backward };
 }
 
 /** The inputs a call has, in the order of their gradients. */

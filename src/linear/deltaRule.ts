@@ -3,7 +3,7 @@ import { checkMultiple, checkShapes } from '../tensor/shape';
 import { type DeltaRuleOptions, defineDelta, deltaAttrs } from './delta';
 import { type Recurrent, recurrentResult } from './recurrent';
 
-const op = defineDelta('deltaRule');
+const { op } = defineDelta('deltaRule');
 
 /**
  * Delta rule: the state is a linear map from keys to values, moved at every step towards `v` at `k`:

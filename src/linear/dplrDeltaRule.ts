@@ -3,7 +3,7 @@ import { checkShapes } from '../tensor/shape';
 import { defineDelta, deltaAttrs } from './delta';
 import { type Recurrent, type RecurrentOptions, recurrentResult } from './recurrent';
 
-const op = defineDelta('dplrDeltaRule');
+const { op } = defineDelta('dplrDeltaRule');
 
 /**
  * Generalized delta rule with a diagonal plus low-rank transition:

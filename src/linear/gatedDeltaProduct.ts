@@ -3,7 +3,7 @@ import { checkMultiple, checkShapes } from '../tensor/shape';
 import { type DeltaRuleOptions, defineDelta, deltaAttrs } from './delta';
 import { type Recurrent, recurrentResult } from './recurrent';
 
-const op = defineDelta('gatedDeltaProduct');
+const { op } = defineDelta('gatedDeltaProduct');
 
 export interface GatedDeltaProductOptions extends DeltaRuleOptions {
   /** Delta steps per token; default 1. */

@@ -3,7 +3,7 @@ import { checkMultiple, checkShapes } from '../tensor/shape';
 import { type DeltaRuleOptions, defineDelta, deltaAttrs } from './delta';
 import { type Recurrent, recurrentResult } from './recurrent';
 
-const op = defineDelta('gatedDeltaRule');
+const { op } = defineDelta('gatedDeltaRule');
 
 /**
  * Gated delta rule: the state decays, then is corrected. With `S' = exp(g_t) S_{t-1}`,

@@ -1,16 +1,23 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { l2Norm } from '../nn/l2Norm';
 import type { Shape } from '../op/define';
+import { tidied } from '../op/tidied';
 import { checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
-import { defineLinearOp } from './family';
-import { gatedOjaRuleBackwardReference, gatedOjaRuleReference } from './gatedOjaRule.reference';
+import { launchColumns } from './additive';
 import {
-  type Recurrent,
-  type RecurrentOptions,
-  recurrentResult,
-  scaleOf,
-  sequenceOffsets,
-} from './recurrent';
+  type DeltaAttrs,
+  type DeltaInput,
+  defineDelta,
+  deltaAttrs,
+  heapOffsets,
+  isShort,
+  keptShapes,
+  launchForward,
+} from './delta';
+import { defineLinearOp } from './family';
+import { gatedOjaRuleReference } from './gatedOjaRule.reference';
+import { type Recurrent, type RecurrentOptions, recurrentResult } from './recurrent';
+import { turnOver } from './turned';
 
 export interface GatedOjaRuleOptions extends RecurrentOptions {
   /** Divides q by its norm, `x / sqrt(x.x + 1e-6)`; default false. */
@@ -19,101 +26,60 @@ export interface GatedOjaRuleOptions extends RecurrentOptions {
   useKL2norm?: boolean;
 }
 export type OjaInput = 'q' | 'k' | 'v' | 'gv' | 'beta' | 'initialState';
-export interface OjaAttrs {
-  scale: number;
-  finalState: boolean;
-  offsets: readonly number[];
-  normalizeQ: boolean;
-  normalizeK: boolean;
+export interface OjaAttrs extends DeltaAttrs {
+  reverse: false;
 }
 type Shapes = { readonly [name in OjaInput]?: Shape };
 
-function sizesOf({ k, v }: Shapes, { offsets, normalizeQ, normalizeK, scale }: OjaAttrs) {
-  const [, , H, K] = k!;
-  const V = v![3];
-  return {
-    items: (offsets.length - 1) * H,
-    numbers: [normalizeQ ? 1 : 0, normalizeK ? 1 : 0, H, K, V, scale] as const,
-    /** floats of a step's vectors, padded to multiples of 4, and of a state */
-    vectors: 2 * ((K + 3) & ~3) + 3 * ((V + 3) & ~3) + 16,
-    state: K * ((V + 3) & ~3),
-  };
-}
+/** The rule turned over, with keys and values exchanged: what it writes, c = beta (k - S' v), is what that corrects. */
+const inner = defineDelta('ojaTurned');
+const deltaRoles = ({ k, v, gv, beta }: Shapes) => ({ k: v, v: k, g: gv, beta });
 
+/** Once its writes are known it is read like any state whose columns decay. */
 const op = defineLinearOp<OjaInput, OjaAttrs>({
   name: 'gatedOjaRule',
   outputs: ({ v, k }, { offsets, finalState }) =>
     finalState ? [v!, [offsets.length - 1, v![2], k![3], v![3]]] : [v!],
+  kept: (shape, attrs) => (isShort(attrs) ? [] : keptShapes(deltaRoles(shape), attrs)),
   kernel: (call) => {
-    const { input, shape, output, attrs, workspace, launch } = call;
-    const { items, numbers, vectors, state } = sizesOf(shape, attrs);
-    const offsets = heapOffsets(call, attrs.offsets);
-    const { q, k, v, gv, beta, initialState } = input;
-    const work = workspace(4 * (vectors + state));
-    launch(
-      'gatedOjaRule',
-      items,
-      q,
-      k,
-      v,
-      gv,
-      beta,
-      initialState,
-      output[0],
-      output[1],
-      offsets,
-      work,
-      ...numbers,
-    );
+    const { input, shape, output, kept, attrs, scratch, workspace, launch } = call;
+    const { q, k, v, gv, beta } = input;
+    const [B, T, H, K] = shape.k!;
+    const V = shape.v![3];
+    if (isShort(attrs)) {
+      const work = workspace(4 * (2 * ((K + 3) & ~3) + (K + 3) * ((V + 3) & ~3) + 16));
+      // biome-ignore format: one argument list per line of the entry point
+      launch('gatedOjaRule', (attrs.offsets.length - 1) * H,
+        q, k, v, gv, beta, input.initialState, output[0], output[1], heapOffsets(call, attrs.offsets), work,
+        H, K, V, attrs.scale);
+      return;
+    }
+    const state = shape.initialState ? scratch(4 * shape.initialState.reduce((a, b) => a * b)) : 0;
+    if (state) launch('turnStates', (attrs.offsets.length - 1) * H, input.initialState, state, K, V);
+    const written = scratch(4 * B * T * H * K);
+    const roles = { k: v, v: k, g: gv, beta, initialState: state } as Record<DeltaInput, number>;
+    launchForward({ ...call, input: roles, shape: deltaRoles(shape) }, [written], kept);
+    const shapes = { q: shape.q, k: shape.k, s: shape.v, g: shape.gv };
+    const columns = { q, k: written, s: v, g: gv, initialState: input.initialState };
+    launchColumns(call, shapes, columns, output);
   },
   reference: gatedOjaRuleReference,
-  gradient: ({ inputs, dy, attrs }) => {
-    const [q, k, v, gv, beta, initialState] = backward.run(
-      { ...inputs, dOutput: dy[0], dFinal: dy[1] },
+  gradient: ({ inputs, kept: [corrections, checkpoints], dy: [dOutput, dFinal], attrs }) => {
+    const { q, k, v, gv, beta, initialState } = inputs;
+    const roles = { q: dOutput, k: v, v: k, g: gv, beta, initialState: turnOver(initialState) };
+    const [, dv, dk, dgv, dBeta, dInitial] = inner.backward.run(
+      { ...roles, dOutput: q, dFinal: turnOver(dFinal), corrections, checkpoints },
       attrs,
     );
-    return { q, k, v, gv, beta, initialState };
+    return {
+      q: () => inner.op.run(roles, { ...attrs, finalState: false })[0],
+      k: dk,
+      v: dv,
+      gv: dgv,
+      beta: dBeta,
+      initialState: () => turnOver(dInitial)!,
+    };
   },
-});
-
-const backward = defineLinearOp<OjaInput | 'dOutput' | 'dFinal', OjaAttrs>({
-  name: 'gatedOjaRuleBackward',
-  outputs: ({ q, k, v, gv, beta, initialState }) =>
-    initialState ? [q!, k!, v!, gv!, beta!, initialState] : [q!, k!, v!, gv!, beta!],
-  kernel: (call) => {
-    const { input, shape, output, attrs, workspace, launch } = call;
-    const { items, numbers, vectors, state } = sizesOf(shape, attrs);
-    const longest = attrs.offsets.reduce((most, end, i, all) => Math.max(most, end - (all[i - 1] ?? end)), 1);
-    const segment = Math.ceil(Math.sqrt(longest));
-    const states = 1 + segment + 1 + Math.ceil(longest / segment);
-    const offsets = heapOffsets(call, attrs.offsets);
-    const { q, k, v, gv, beta, initialState, dOutput, dFinal } = input;
-    const [dq, dk, dv, dg, dBeta, dInitial] = output;
-    const work = workspace(4 * (2 * vectors + states * state));
-    launch(
-      'gatedOjaRuleBackward',
-      items,
-      q,
-      k,
-      v,
-      gv,
-      beta,
-      initialState,
-      dOutput,
-      dFinal,
-      dq,
-      dk,
-      dv,
-      dg,
-      dBeta,
-      dInitial,
-      offsets,
-      work,
-      ...numbers,
-      segment,
-    );
-  },
-  reference: gatedOjaRuleBackwardReference,
 });
 
 /**
@@ -180,14 +146,16 @@ export function gatedOjaRule(
     ['gv', gv, 'B T H V'],
     ['beta', beta, 'B T H'],
   ]);
-  const offsets = sequenceOffsets('gatedOjaRule', options.cuSeqlens, B, T);
-  checkShapes('gatedOjaRule', [['initialState?', initialState, `${offsets.length - 1} ${H} ${K} ${V}`]]);
-  const attrs = {
-    scale: scaleOf('gatedOjaRule', options.scale, K),
-    finalState: options.outputFinalState === true,
-    offsets,
-    normalizeQ: options.useQL2norm === true,
-    normalizeK: options.useKL2norm === true,
-  };
-  return recurrentResult(op.run({ q, k, v, gv, beta, initialState }, attrs));
+  const { scale, cuSeqlens, outputFinalState } = options;
+  const given = deltaAttrs('gatedOjaRule', 'delta', { scale, cuSeqlens, outputFinalState }, { B, T, K });
+  const N = given.offsets.length - 1;
+  checkShapes('gatedOjaRule', [['initialState?', initialState, `${N} ${H} ${K} ${V}`]]);
+  return tidied(() => {
+    const [query, key] = [
+      options.useQL2norm === true ? l2Norm(q) : q,
+      options.useKL2norm === true ? l2Norm(k) : k,
+    ];
+    const inputs = { q: query, k: key, v, gv, beta, initialState };
+    return recurrentResult(op.run(inputs, { ...given, reverse: false }));
+  });
 }

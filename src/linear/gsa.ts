@@ -1,6 +1,5 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { routingSoftmax } from '../moe/softmax';
-import type { NdArray, Op, Shape } from '../op/define';
 import { tidied } from '../op/tidied';
 import { checkMultiple, checkShapes } from '../tensor/shape';
 import {
@@ -9,11 +8,12 @@ import {
   additiveAttrs,
   checkpointsShape,
   defineAdditive,
-  launchBackward,
-  launchForward,
+  launchColumns,
+  turnedRoles,
 } from './additive';
 import { additiveBackwardReference, additiveReference } from './additive.reference';
 import { defineLinearOp } from './family';
+import { turnedArray, turnOver } from './turned';
 
 export interface GsaOptions extends Omit<AdditiveOptions, 'initialState'> {
   /** States of keys `[N, H, K, M]` and values `[N, H, M, V]`; default zeros. */
@@ -29,74 +29,32 @@ export interface GsaResult {
 
 const NAME = 'gsa';
 
-/** [N, H, R, C] with the last two axes exchanged. */
-const turn: Op<'x', null> = defineLinearOp<'x', null>({
-  name: 'turnStates',
-  outputs: ({ x }) => [turned(x!)],
-  kernel: ({ input, output, shape, launch }) => {
-    const [N, H, R, C] = shape.x!;
-    launch('turnStates', N * H, input.x, output[0], R, C);
-  },
-  reference: ({ x }) => [turnedData(x!)],
-  gradient: ({ dy }) => ({ x: () => turn.run({ x: dy[0] }, null)[0] }),
-});
-
-const turned = ([N, H, R, C]: Shape): Shape => [N, H, C, R];
-
-function turnedData({ data, shape: [, , R, C] }: NdArray): Float64Array {
-  return data.map((_, i) => {
-    const [item, at] = [Math.floor(i / (R * C)) * R * C, i % (R * C)];
-    return data[item + (at % R) * C + Math.floor(at / R)];
-  });
-}
-
-const turnState = (x: NdArray | undefined) => x && { data: turnedData(x), shape: turned(x.shape) };
-
-type Slots = { readonly [name in 'q' | 'k' | 's' | 'g']?: Shape };
-const scoresShape = ({ q, s }: Slots) => [...q!.slice(0, 3), s![3]];
-const turnedRoles = (shape: Slots) => ({ q: scoresShape(shape), k: shape.s, v: shape.k, g: shape.g });
+const inner = defineAdditive('gsaTurned');
 
 /**
  * Scores of slots, o_t = scale hk_t^T q_t with hk_t = hk_{t-1} diag(e^g_t) + k_t s_t^T. The slots decay, which are columns
  * here: turned over, this is what the gradient of q is in the recurrence with keys s, values k and dO = q. Both are the
  * same sum, so the gradients of one are found by the kernels of the other.
  */
-const inner = defineAdditive('gsaTurned');
 const scores = defineLinearOp<'q' | 'k' | 's' | 'g' | 'initialState', AdditiveAttrs>({
   name: 'gsaScores',
-  outputs: ({ q, k, s }, { offsets, finalState }) => {
-    const [, , H, K] = k!;
-    return [scoresShape({ q, s }), ...(finalState ? [[offsets.length - 1, H, K, s![3]]] : [])];
+  outputs: (shape, { offsets, finalState }) => {
+    const [[, , H, K], M] = [shape.k!, shape.s![3]];
+    return [turnedRoles(shape).q!, ...(finalState ? [[offsets.length - 1, H, K, M]] : [])];
   },
   kept: (shape, attrs) => [checkpointsShape(turnedRoles(shape), attrs)],
-  kernel: (call) => {
-    const { input, output, shape, attrs, kept, scratch, launch } = call;
-    const { q, k, s, g } = input;
-    const [, , H, K] = shape.k!;
-    const M = shape.s![3];
-    const N = attrs.offsets.length - 1;
-    const initialState = shape.initialState ? scratch(4 * N * H * K * M) : 0;
-    if (initialState) launch('turnStates', N * H, input.initialState, initialState, K, M);
-    const final = attrs.finalState ? scratch(4 * N * H * K * M) : undefined;
-    const roles = turnedRoles(shape);
-    const tensors = { k: s, v: k, g, initialState };
-    const checkpoints = kept[0] ?? scratch(4 * checkpointsShape(roles, attrs).reduce((a, b) => a * b));
-    launchForward(call, roles, tensors, [undefined, final], checkpoints);
-    launchBackward(call, roles, { ...tensors, dOutput: q, checkpoints }, { q: output[0] });
-    if (final !== undefined) launch('turnStates', N * H, final, output[1], M, K);
-  },
+  kernel: (call) => launchColumns(call, call.shape, call.input, call.output, call.kept[0]),
   reference: ({ q, k, s, g, initialState }, attrs) => {
-    const shape = scoresShape({ q: q!.shape, s: s!.shape });
+    const shape = turnedRoles({ q: q!.shape, s: s!.shape }).q!;
     const unread = { data: new Float64Array(shape.reduce((a, b) => a * b)), shape };
-    const roles = { q: unread, k: s, v: k, g, initialState: turnState(initialState) };
+    const roles = { q: unread, k: s, v: k, g, initialState: initialState && turnedArray(initialState) };
     const [output] = additiveBackwardReference({ ...roles, dOutput: q }, attrs);
     if (!attrs.finalState) return [output];
-    const [, final] = additiveReference(roles, attrs);
+    const [, data] = additiveReference(roles, attrs);
     const [, , H, K] = k!.shape;
-    return [output, turnedData({ data: final, shape: [attrs.offsets.length - 1, H, shape[3], K] })];
+    return [output, turnedArray({ data, shape: [attrs.offsets.length - 1, H, shape[3], K] }).data];
   },
   gradient: ({ inputs: { q, k, s, g, initialState }, kept: [checkpoints], dy: [dScores, dFinal], attrs }) => {
-    const turnOver = (x: Tensor | undefined) => x && turn.run({ x }, null)[0];
     const roles = { q: dScores, k: s, v: k, g, initialState: turnOver(initialState) };
     const [, ds, dk, dg, dInitial] = inner.backward.run(
       { ...roles, dOutput: q, dFinal: turnOver(dFinal), checkpoints },

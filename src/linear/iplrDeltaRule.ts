@@ -3,7 +3,7 @@ import { checkShapes } from '../tensor/shape';
 import { defineDelta, deltaAttrs } from './delta';
 import { type Recurrent, type RecurrentOptions, recurrentResult } from './recurrent';
 
-const op = defineDelta('iplrDeltaRule');
+const { op } = defineDelta('iplrDeltaRule');
 
 /**
  * Generalized delta rule with an identity plus low-rank transition:

@@ -3,7 +3,7 @@ import { checkMultiple, checkShapes } from '../tensor/shape';
 import { type DeltaRuleOptions, defineDelta, deltaAttrs } from './delta';
 import { type Recurrent, recurrentResult } from './recurrent';
 
-const op = defineDelta('kda');
+const { op } = defineDelta('kda');
 
 /**
  * Kimi delta attention: a gated delta rule whose decay has a value per channel of the key. With

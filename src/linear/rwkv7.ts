@@ -3,7 +3,7 @@ import { checkShapes } from '../tensor/shape';
 import { defineDelta, deltaAttrs } from './delta';
 import { type Recurrent, type RecurrentOptions, recurrentResult } from './recurrent';
 
-const op = defineDelta('rwkv7');
+const { op } = defineDelta('rwkv7');
 
 /**
  * RWKV-7: a generalized delta rule with a diagonal plus low-rank transition,
