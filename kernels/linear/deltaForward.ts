@@ -11,8 +11,8 @@ import {
 /**
  * o and the final state of a delta rule in chunks of 16 steps, for (sequence, value head) items [begin, end).
  * h0, o and hT may be 0 (zeros, not wanted), as may g, beta, a and b where the form has none, and `corrections` where nothing
- * is kept for the way back. Without q, o is what the tokens of a delta rule write, beta e. Heads of a sequence take turns, `together` at a time, so that the rows of a chunk are read in
- * the order they lie in.
+ * is kept for the way back. Without q, o is what the tokens of a delta rule write, beta e. Heads of a sequence take turns,
+ * `together` at a time, so that the rows of a chunk are read in the order they lie in.
  */
 export function deltaForward(
   q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, o: usize, hT: usize,

@@ -47,7 +47,8 @@ const op = defineLinearOp<OjaInput, OjaAttrs>({
     const [B, T, H, K] = shape.k!;
     const V = shape.v![3];
     if (isShort(attrs)) {
-      const work = workspace(4 * (2 * ((K + 3) & ~3) + (K + 3) * ((V + 3) & ~3) + 16));
+      // two vectors of keys, three of values and a state
+      const work = workspace(4 * (2 * ((K + 3) & ~3) + (3 + K) * ((V + 3) & ~3) + 16));
       // biome-ignore format: one argument list per line of the entry point
       launch('gatedOjaRule', (attrs.offsets.length - 1) * H,
         q, k, v, gv, beta, input.initialState, output[0], output[1], heapOffsets(call, attrs.offsets), work,
