@@ -3,7 +3,7 @@ import { exp2 } from '../core/exp';
 import { dot } from '../core/reduce';
 import { transpose4 } from '../core/transpose';
 import { biasOf, describeRow, Modifiers, modifies, modifyTile, ownPosition, TABLE } from './modifiers';
-import { applyRanges, KEYS, LOG2E, layRows } from './score';
+import { applyRanges, LOG2E, layRows } from './score';
 
 /** Rows of a tile: 8 lanes times 4, so that the products with dO and Q run over 32 rows. */
 const ROWS: i32 = 32;
@@ -19,15 +19,17 @@ const SPAN: usize = 16;
  * dk and dv [splits][B, Tk, Hkv, D], dsink [items][group], dgate [items][Tk][group], the gradient of the gates' sums.
  * Only items that share no element of a broadcast dbias may run at once. With dq = 0 dbias is all there is.
  *
- * workspace: dQ [rows][pitch], delta and lse [rows], tables [rows / 8], spans [rows / 8][4], K, dK [KEYS][pitch],
- *            V, dV [KEYS][pitchV], Q^T [4][D][8], dO^T [4][Dv][8], scale Q [32][pitch], dO [32][pitchV],
- *            P and dS [KEYS][32], derivative of the softcap [KEYS][32]
+ * The more keys a block has, a multiple of 4, the fewer times the rows are read.
+ *
+ * workspace: dQ [rows][pitch], delta and lse [rows], tables [rows / 8], spans [rows / 8][4], K, dK [block][pitch],
+ *            V, dV [block][pitchV], Q^T [4][D][8], dO^T [4][Dv][8], scale Q [32][pitch], dO [32][pitchV],
+ *            P and dS [block][32], derivative of the softcap [block][32], first key and keys of four tiles
  */
 export function attentionBackward(
   q: usize, k: usize, v: usize, output: usize, lse: usize, dOutput: usize, dLse: usize, ranges: usize,
   sink: usize, modifiers: usize, dq: usize, dk: usize, dv: usize, dbias: usize, dsink: usize, dgate: usize,
-  B: i32, Tq: i32, Tk: i32, Hq: i32, Hkv: i32, D: i32, Dv: i32, scale: f32, splitRows: i32, firstItem: i32,
-  workspace: usize, begin: i32, end: i32,
+  B: i32, Tq: i32, Tk: i32, Hq: i32, Hkv: i32, D: i32, Dv: i32, scale: f32, splitRows: i32, blockKeys: i32,
+  firstItem: i32, workspace: usize, begin: i32, end: i32,
 ): void {
   const mods = changetype<Modifiers>(modifiers);
   const modified = modifies(mods);
@@ -39,16 +41,17 @@ export function attentionBackward(
   const tables = LSE + (<usize>splitRows << 2);
   const spans = tables + <usize>(splitRows >> 3) * TABLE;
   const K = spans + <usize>(splitRows >> 3) * SPAN;
-  const DK = K + (<usize>(KEYS * pitch) << 2);
-  const V = DK + (<usize>(KEYS * pitch) << 2);
-  const DV = V + (<usize>(KEYS * pitchV) << 2);
-  const QT = DV + (<usize>(KEYS * pitchV) << 2);
+  const DK = K + (<usize>(blockKeys * pitch) << 2);
+  const V = DK + (<usize>(blockKeys * pitch) << 2);
+  const DV = V + (<usize>(blockKeys * pitchV) << 2);
+  const QT = DV + (<usize>(blockKeys * pitchV) << 2);
   const OT = QT + (<usize>(ROWS * pitch) << 2);
   const Q = OT + (<usize>(ROWS * pitchV) << 2);
   const DO = Q + (<usize>(ROWS * pitch) << 2);
   const P = DO + (<usize>(ROWS * pitchV) << 2);
-  const DS = P + <usize>KEYS * PITCH;
-  const F = DS + <usize>KEYS * PITCH;
+  const DS = P + <usize>blockKeys * PITCH;
+  const F = DS + <usize>blockKeys * PITCH;
+  const parts = F + <usize>blockKeys * PITCH;
   const rowD = <usize>D << 2, rowDv = <usize>Dv << 2, row = <usize>pitch << 2, rowV = <usize>pitchV << 2;
   const strideK = <usize>Hkv * rowD, strideV = <usize>Hkv * rowDv;
 
@@ -89,8 +92,8 @@ export function attentionBackward(
       measureSpan(tables + tile * TABLE, spans + tile * SPAN, Tk);
     }
 
-    for (let first = 0; first < Tk; first += KEYS) {
-      const keys = min(KEYS, Tk - first), keys4 = (keys + 3) & ~3;
+    for (let first = 0; first < Tk; first += blockKeys) {
+      const keys = min(blockKeys, Tk - first), keys4 = (keys + 3) & ~3;
       const source = <usize>(b * Tk + first);
       layRows(k + source * strideK + <usize>kv * rowD, strideK, K, keys, D, pitch);
       layRows(v + source * strideV + <usize>kv * rowDv, strideV, V, keys, Dv, pitchV);
@@ -98,8 +101,8 @@ export function attentionBackward(
       hideIrregular(V, keys, pitchV);
       memory.fill(K + <usize>keys * row, 0, <usize>(keys4 - keys) * row);
       memory.fill(V + <usize>keys * rowV, 0, <usize>(keys4 - keys) * rowV);
-      memory.fill(DK, 0, <usize>KEYS * row);
-      memory.fill(DV, 0, <usize>KEYS * rowV);
+      memory.fill(DK, 0, <usize>keys4 * row);
+      memory.fill(DV, 0, <usize>keys4 * rowV);
 
       for (let firstRow = 0; firstRow < count; firstRow += ROWS) {
         const table = tables + <usize>(firstRow >> 3) * TABLE, span = spans + <usize>(firstRow >> 3) * SPAN;
@@ -121,26 +124,43 @@ export function attentionBackward(
           }
         }
         for (let tile: usize = 0; tile < 4; tile++) {
-          const queries = QT + tile * (rowD << 3), outputs = OT + tile * (rowDv << 3), column = tile << 5;
-          const own = span + tile * SPAN, about = table + tile * TABLE, tileRow = <usize>firstRow + (tile << 3);
+          const own = span + tile * SPAN, column = tile << 5;
           // the keys of the block that any of the eight rows sees, from a multiple of 4
           const from = max(0, load<i32>(own) - first) & ~3, n = min(keys, load<i32>(own, 4) - first) - from;
+          store<i32>(parts + (tile << 3), from);
+          store<i32>(parts + (tile << 3), n, 4);
           if (n < keys) clearTile(P + column, DS + column, keys4);
           if (n <= 0) continue;
-          const at = <usize>from, keyRows = K + at * row, p = P + at * PITCH + column, ds = DS + at * PITCH + column;
-          transposeRows(Q + (tile << 3) * row, row, queries, D);
-          transposeRows(DO + (tile << 3) * rowV, rowV, outputs, Dv);
-          rowStrip(keyRows, row, queries, D, p, PITCH, (n + 3) & ~3);
-          rowStrip(V + at * rowV, rowV, outputs, Dv, ds, PITCH, (n + 3) & ~3);
+          transposeRows(Q + (tile << 3) * row, row, QT + tile * (rowD << 3), D);
+          transposeRows(DO + (tile << 3) * rowV, rowV, OT + tile * (rowDv << 3), Dv);
+        }
+        // each key for all tiles before the next one: the rows in columns stay in the nearest cache, and no keys do
+        stripTiles(parts, keys4, K, row, QT, D, P);
+        stripTiles(parts, keys4, V, rowV, OT, Dv, DS);
+        for (let tile: usize = 0; tile < 4; tile++) {
+          const from = load<i32>(parts + (tile << 3)), n = load<i32>(parts + (tile << 3), 4);
+          if (n <= 0) continue;
+          const about = table + tile * TABLE, tileRow = <usize>firstRow + (tile << 3);
+          const at = <usize>from * PITCH + (tile << 5), p = P + at, ds = DS + at;
           probabilities(
-            mods, modified, about, own, p, ds, F, LSE + (tileRow << 2), DELTA + (tileRow << 2), first + from, n, Hq,
+            mods, modified, about, span + tile * SPAN, p, ds, F, LSE + (tileRow << 2), DELTA + (tileRow << 2), first + from,
+            n, Hq,
           );
           if (dbias) addBiasGradient(mods, dbias, about, ds, first + from, n);
           if (dgatePart) addGateGradient(dgatePart, about, ds, start + <i32>tileRow, group, first + from, n);
           if (mods.softcap > 0) multiply(ds, F, n);
-          if (dq) addColumns(ds, PITCH, keyRows, row, n, DQ + tileRow * row, row, pitch);
         }
         if (!dq) continue;
+        for (let column: usize = 0; column < row; column += 32) {
+          for (let tile: usize = 0; tile < 4; tile++) {
+            const from = <usize>load<i32>(parts + (tile << 3)), n = load<i32>(parts + (tile << 3), 4);
+            if (n <= 0) continue;
+            addColumns(
+              DS + from * PITCH + (tile << 5), PITCH, K + from * row + column, row, n,
+              DQ + (<usize>firstRow + (tile << 3)) * row + column, row, 8,
+            );
+          }
+        }
         for (let j = 0; j < keys4; j += 4) {
           // the tiles between the first and the last that see any of the four keys
           let top: usize = 4, end: usize = 0;
@@ -168,6 +188,18 @@ export function attentionBackward(
     for (let r = 0; r < count; r++) {
       const index = start + r, to = <usize>((b * Tq + index / group) * Hq + kv * group + index % group);
       copyScaled(DQ + <usize>r * row, dq + to * rowD, D, D, scale);
+    }
+  }
+}
+
+/** S [keys][32] = rows of keys times the columns [4][n][8] of four tiles, of each the keys of its part. */
+function stripTiles(parts: usize, keys: i32, rows: usize, row: usize, columns: usize, n: i32, S: usize): void {
+  for (let j = 0; j < keys; j += 4) {
+    for (let tile: usize = 0; tile < 4; tile++) {
+      const from = load<i32>(parts + (tile << 3));
+      if (j < from || j >= from + load<i32>(parts + (tile << 3), 4)) continue;
+      const at = <usize>j;
+      rowStrip(rows + at * row, row, columns + tile * (<usize>n << 5), n, S + at * PITCH + (tile << 5), PITCH, 4);
     }
   }
 }

@@ -18,6 +18,9 @@ const KEYS = 64;
 const SPLIT = 512;
 /** The backward pass goes over 32 rows at a time, and splits them where there are fewer work items than this. */
 const BACKWARD_ROWS = 32;
+/** Its blocks have up to so many keys, and so many floats of keys and values. */
+const BACKWARD_KEYS = 256;
+const BACKWARD_FLOATS = 2 ** 16;
 const BACKWARD_ITEMS = 8;
 const MIN_SPLIT_ROWS = 256;
 /** Words that the kernels keep of a row besides its numbers. */
@@ -138,11 +141,14 @@ function runBackward(
   const [ranges, modifiers] = [rangesOf(call), modifiersOf(call)];
   const { splitRows, splits, items } = backwardItems(sizes);
   const [pitch, pitchV] = [ceil(D, 8), ceil(Dv, 8)];
+  const fitting = Math.floor(BACKWARD_FLOATS / (pitch + pitchV) / 4) * 4;
+  const blockKeys = Math.min(ceil(Tk, 4), Math.max(KEYS, Math.min(BACKWARD_KEYS, fitting)));
   const floats =
     splitRows * (pitch + 2 + TABLE + 0.5) +
-    2 * KEYS * (pitch + pitchV) +
+    2 * blockKeys * (pitch + pitchV) +
     2 * BACKWARD_ROWS * (pitch + pitchV) +
-    3 * KEYS * BACKWARD_ROWS;
+    3 * blockKeys * BACKWARD_ROWS +
+    8;
   const workspace = call.workspace(4 * floats);
   // work items that add to the same element of a broadcast bias must not run at once
   const [overB, overH, overQ] = broadcastStrides(call.shape.bias).map((stride) => stride === 0);
@@ -152,7 +158,7 @@ function runBackward(
     call.launch('attentionBackward', atOnce,
       input.q, input.k, input.v, input.output, input.lse, input.dOutput, input.dLse, ranges,
       input.sink, modifiers, to.q, to.k, to.v, to.bias, to.sink, to.gate,
-      B, Tq, Tk, Hq, Hkv, D, Dv, attrs.scale, splitRows, first, workspace);
+      B, Tq, Tk, Hq, Hkv, D, Dv, attrs.scale, splitRows, blockKeys, first, workspace);
   }
 }
 
