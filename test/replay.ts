@@ -18,7 +18,9 @@ function bytesOf(tensor: TensorInfo): Uint8Array {
 export function recordKernels(run: () => void): Recorded[] {
   const recorded: Recorded[] = [];
   const tfjs = engine();
-  const { runKernel } = tfjs;
+  const { runKernel, state } = tfjs;
+  // ops go to their kernels past tfjs unless it has something to note
+  state.profiling = true;
   tfjs.runKernel = ((kernel: string, inputs: Tensor[], attrs: unknown) => {
     const result = runKernel.call(tfjs, kernel, inputs as never, attrs as never) as unknown as Tensor[];
     if (kernel.startsWith('linnet.') && !kernel.endsWith('.reference')) {
@@ -34,6 +36,7 @@ export function recordKernels(run: () => void): Recorded[] {
   try {
     tidy(run);
   } finally {
+    state.profiling = false;
     tfjs.runKernel = runKernel;
   }
   return recorded;

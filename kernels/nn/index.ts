@@ -1,5 +1,5 @@
 export { copyRows } from '../core/copyRows';
 export { sumRows } from '../core/sumRows';
-export { rmsNorm } from './rmsNorm';
+export { addRmsNorm, rmsNorm } from './rmsNorm';
 export { rmsNormBackward } from './rmsNormBackward';
 export { rope } from './rope';

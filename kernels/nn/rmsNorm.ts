@@ -16,6 +16,18 @@ export function rmsNorm(
   }
 }
 
+/** The norm of sum = x + update, row by row, which is kept as well. */
+export function addRmsNorm(
+  x: usize, update: usize, weight: usize, sum: usize, y: usize, D: i32, share: f32, eps: f32, offset: f32,
+  begin: i32, end: i32,
+): void {
+  const last = <usize>(end * D) << 2;
+  let p = <usize>(begin * D) << 2;
+  for (; p + 16 <= last; p += 16) v128.store(sum + p, f32x4.add(v128.load(x + p), v128.load(update + p)));
+  for (; p < last; p += 4) store<f32>(sum + p, load<f32>(x + p) + load<f32>(update + p));
+  rmsNorm(sum, weight, y, D, share, eps, offset, begin, end);
+}
+
 /** y[i] = x[i] * rstd */
 // @ts-ignore: decorator
 @inline

@@ -1,4 +1,5 @@
 import { add, mul, type Tensor, tanh, tidy, Variable } from '@tensorflow/tfjs-core';
+import { addRmsNorm } from '../nn/addRmsNorm';
 import { embedding } from '../nn/layers/embedding';
 import { linear } from '../nn/layers/linear';
 import { layerNorm } from '../nn/layers/norm';
@@ -9,37 +10,58 @@ import { type Comparison, type Mixer, type MixerFactory, type MixerSpec, mixers,
 import { type Parameter, Weights } from './parameters';
 import type { BranchSpec, KeyValueSpec, LayerSpec, ModelSpec, NormSpec } from './spec';
 
-type Function = (x: Tensor) => Tensor;
-type Block = (x: Tensor, step: (name: string) => Step) => Tensor;
+/** The residual stream, `x + update`: the sum is taken by the norm that reads it. */
+interface Stream {
+  x: Tensor;
+  update?: Tensor;
+}
+type Block = (stream: Stream, step: (name: string) => Step) => Stream;
 
 function mixer(weights: Weights, spec: MixerSpec): Mixer {
   return (mixers[spec.type] as MixerFactory<MixerSpec>)(weights, spec);
 }
 
-function norm(weights: Weights, spec: NormSpec): Function {
+const settled = ({ x, update }: Stream) => (update === undefined ? x : add(x, update));
+
+/** The stream as one tensor, and its norm. */
+function norm(weights: Weights, spec: NormSpec): (stream: Stream) => { x: Tensor; normed: Tensor } {
   const { type, name, otherNames = [], size, eps, weightOffset, bias = type === 'layer' } = spec;
   const weight = weights.tensor(`${name}.weight`, [size], ...otherNames.map((other) => `${other}.weight`));
   const shift = bias ? weights.tensor(`${name}.bias`, [size]) : undefined;
-  return (x) =>
-    type === 'rms'
-      ? rmsNorm(x, weight.value, { eps, weightOffset })
-      : layerNorm(x, { weight: weight.value, bias: shift?.value }, { eps });
+  return (stream) => {
+    if (type === 'rms' && stream.update !== undefined) {
+      const [x, normed] = addRmsNorm(stream.x, stream.update, weight.value, { eps, weightOffset });
+      return { x, normed };
+    }
+    const x = settled(stream);
+    const normed =
+      type === 'rms'
+        ? rmsNorm(x, weight.value, { eps, weightOffset })
+        : layerNorm(x, { weight: weight.value, bias: shift?.value }, { eps });
+    return { x, normed };
+  };
 }
 
 const lastToken = (x: Tensor) => (x.shape[1] === 1 ? x : tokens(x, x.shape[1]! - 1, 1));
+const lastOf = ({ x, update }: Stream): Stream => ({ x: lastToken(x), update: update && lastToken(update) });
 const scaled = (x: Tensor, scale = 1) => (scale === 1 ? x : mul(x, scale));
+
+function unchanged(stream: Stream): { x: Tensor; normed: Tensor } {
+  const x = settled(stream);
+  return { x, normed: x };
+}
 
 function branch(weights: Weights, layer: string, spec: BranchSpec): Block {
   const before = spec.preNorm && norm(weights, spec.preNorm);
   const mix = mixer(weights.at(spec.name), spec.mixer);
   const after = spec.postNorm && norm(weights, spec.postNorm);
   const stateName = `${layer}.${spec.name}`;
-  return (x, step) => {
-    const input = before === undefined ? x : before(x);
+  return (stream, step) => {
+    const { x, normed: input } = before === undefined ? unchanged(stream) : before(stream);
     const mixed = mix(input, step(stateName));
-    const output = after === undefined ? mixed : after(mixed);
+    const output = after === undefined ? mixed : after({ x: mixed }).normed;
     const past = spec.residual === 'normed' ? input : x;
-    return add(scaled(past, spec.residualScale), scaled(output, spec.outputScale));
+    return { x: scaled(past, spec.residualScale), update: scaled(output, spec.outputScale) };
   };
 }
 
@@ -48,8 +70,8 @@ function block(root: Weights, spec: LayerSpec): Block {
   const before = spec.inputNorm && norm(weights, spec.inputNorm);
   const token = branch(weights, spec.name, spec.token);
   const channel = spec.channel && branch(weights, spec.name, spec.channel);
-  return (x, step) => {
-    const mixed = token(before === undefined ? x : before(x), step);
+  return (stream, step) => {
+    const mixed = token(before === undefined ? stream : { x: before(stream).normed }, step);
     return channel === undefined ? mixed : channel(mixed, step);
   };
 }
@@ -61,7 +83,7 @@ function keyValues(root: Weights, spec: KeyValueSpec): (x: Tensor, step: Step) =
   const before = spec.norm && norm(weights, spec.norm);
   const [kProj, vProj] = ['k_proj', 'v_proj'].map((part) => weights.linear(part, size, heads * D));
   return (x, { position, shared, stateAt }) => {
-    const input = before === undefined ? x : before(x);
+    const input = before === undefined ? x : before({ x }).normed;
     const key = toHeads(linear(input, kProj), D);
     const k = spec.rope === undefined ? key : rope(key, { ...spec.rope, offset: position });
     const v = toHeads(linear(input, vProj), D);
@@ -96,7 +118,7 @@ export class Model {
   private readonly blocks: readonly Block[];
   private readonly published: readonly (ReturnType<typeof keyValues> | undefined)[];
   private readonly lastOnly: number;
-  private readonly head: Function;
+  private readonly head: (stream: Stream) => Tensor;
 
   constructor(readonly spec: ModelSpec) {
     const weights = Weights.empty();
@@ -105,11 +127,12 @@ export class Model {
     this.blocks = spec.layers.map((layer) => block(weights, layer));
     this.published = spec.layers.map((layer) => layer.keyValues && keyValues(weights, layer.keyValues));
     this.lastOnly = firstOfLastOnly(spec.layers);
-    const normed: Function = spec.norm === undefined ? (x) => x : norm(weights, spec.norm);
+    const last = spec.norm === undefined ? unchanged : norm(weights, spec.norm);
     const { name, bias, scale, softcap } = spec.head;
     const own = name === undefined ? undefined : weights.linear(name, spec.size, spec.vocabSize, bias);
-    this.head = (x) => {
-      const scores = own === undefined ? routerLogits(normed(x), table.value) : linear(normed(x), own);
+    this.head = (stream) => {
+      const { normed } = last(stream);
+      const scores = own === undefined ? routerLogits(normed, table.value) : linear(normed, own);
       const logits = scaled(scores, scale);
       return softcap === undefined ? logits : mul(softcap, tanh(mul(logits, 1 / softcap)));
     };
@@ -124,8 +147,8 @@ export class Model {
    */
   forward(ids: Tensor, { cache, last = false }: ForwardOptions = {}): Tensor {
     return tidy(() => {
-      const x = this.hidden(ids, { cache, last });
-      return this.head(last ? lastToken(x) : x);
+      const stream = this.hidden(ids, { cache, last });
+      return this.head(last ? lastOf(stream) : stream);
     });
   }
 
@@ -141,7 +164,7 @@ export class Model {
   private hidden(
     ids: Tensor,
     { cache, compared, last = false }: ForwardOptions & { compared?: Comparison[] },
-  ): Tensor {
+  ): Stream {
     const T = ids.shape[1]!;
     let position = cache?.position ?? 0;
     const shared = new Map<string, Tensor>();
@@ -154,18 +177,22 @@ export class Model {
       stateOf: (part) => stateAt(`${name}.${part}`),
       stateAt,
     });
-    let x = this.embed(ids);
-    shared.set('embeddings', x);
+    let stream: Stream = { x: this.embed(ids) };
+    shared.set('embeddings', stream.x);
     this.blocks.forEach((run, i) => {
-      this.published[i]?.(x, step(''));
+      const publish = this.published[i];
+      if (publish !== undefined) {
+        stream = { x: settled(stream) };
+        publish(stream.x, step(''));
+      }
       if (last && i === this.lastOnly) {
         position += T - 1;
-        x = lastToken(x);
+        stream = lastOf(stream);
       }
-      x = run(x, step);
+      stream = run(stream, step);
     });
     if (cache !== undefined) cache.position += T;
-    return x;
+    return stream;
   }
 
   /** The parameters that are tfjs variables, which optimizers change. */

@@ -25,6 +25,15 @@ export function rmsNormReference({ x, weight }: Inputs, { eps, offset }: NormAtt
   return [y];
 }
 
+/** x + update, and its norm. */
+export function addRmsNormReference(
+  { x, update, weight }: Inputs & { update?: NdArray },
+  attrs: NormAttrs,
+): [sum: Float64Array, y: Float64Array] {
+  const sum = x!.data.map((value, i) => value + update!.data[i]);
+  return [sum, ...rmsNormReference({ x: { data: sum, shape: x!.shape }, weight }, attrs)];
+}
+
 /** With g = dy (offset + weight): dx = rstd (g - x rstd^2 mean(g x)), dweight = sum over rows of dy x rstd. */
 export function rmsNormBackwardReference(
   { x, weight, dy }: Inputs,

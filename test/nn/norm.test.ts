@@ -1,9 +1,22 @@
-import { dispose, grad, grads, memory, ones, type Tensor, tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import {
+  add,
+  dispose,
+  grad,
+  grads,
+  memory,
+  ones,
+  type Tensor,
+  tensor,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NORM } from '../../src/catalog/bounds';
 import { deviation, drawInputs, gradientsOf, outputsOf } from '../../src/catalog/numerics';
 import type { Case, InputSpec, Ops, Tensors } from '../../src/catalog/types';
+import { addRmsNorm } from '../../src/nn/addRmsNorm';
+import { asReference } from '../../src/op/define';
 import * as linnet from '../../src/ops';
 import { l2Norm, rmsNorm } from '../../src/ops';
 import * as reference from '../../src/reference';
@@ -133,5 +146,39 @@ describe('errors', () => {
     ],
   ])('%s', (_, call, message) => {
     expect(call).toThrow(message);
+  });
+});
+
+describe('addRmsNorm', () => {
+  it.each([
+    [1, 1, 384],
+    [2, 3, 5],
+    [1, 1, 3],
+    [1, 0, 4],
+  ])('[%i, %i, %i] is the sum and its norm', (...shape) => {
+    tidy(() => {
+      const { x, update, weight } = drawInputs({
+        x: { shape },
+        update: { shape },
+        weight: { shape: [shape.at(-1)!] },
+      });
+      const options = { eps: 1e-3, weightOffset: 1 };
+      const sum = add(x, update);
+      const expected = [sum, rmsNorm(sum, weight, options)].map((t) => t.dataSync());
+      let given: Tensor[] = [];
+      expect(damagedBlocks(() => (given = addRmsNorm(x, update, weight, options)))).toBe(0);
+      expect(given.map((t) => t.shape)).toEqual([shape, shape]);
+      expect(given.map((t) => t.dataSync())).toEqual(expected);
+      if (sum.size === 0) return;
+      const textbook = asReference(addRmsNorm)(x, update, weight, options);
+      textbook.forEach((t, i) => {
+        expect(deviation(given[i].dataSync(), t.dataSync()).r).toBeLessThan(1e-6);
+      });
+    });
+  });
+
+  it('fits what it is given', () => {
+    const [x, update, weight] = [zeros([1, 2, 3]), zeros([1, 2, 4]), zeros([3])];
+    expect(() => addRmsNorm(x, update, weight)).toThrow('addRmsNorm: update has shape [1,2,4]');
   });
 });
