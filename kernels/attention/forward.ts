@@ -6,7 +6,8 @@ import {
 
 /**
  * FlashAttention-2 order. The rows of a KV head are numbered query * group + head, so that all its query heads share
- * each packed block of keys and values. A work item is (batch, KV head, block of `rowsPerItem` rows).
+ * each packed block of keys and values. A work item is (batch, block of `rowsPerItem` rows, KV head): heads follow each
+ * other, since their rows share pages, and a miss of the page table costs more than the copy of a row.
  *
  * workspace: tiles, tables, K [KEYS][D], V [KEYS][pitchV], S [KEYS][8]
  */
@@ -29,7 +30,7 @@ export function attentionForward(
   const factor: f32 = modified ? scale : scale * LOG2E;
 
   for (let item = begin; item < end; item++) {
-    const block = item % blocks, bh = item / blocks, b = bh / Hkv, kv = bh % Hkv;
+    const kv = item % Hkv, block = item / Hkv % blocks, b = item / (Hkv * blocks);
     const firstRow = block * rowsPerItem, rowCount = min(rowsPerItem, rows - firstRow);
     const endTile = workspace + <usize>((rowCount + 7) >> 3) * size;
     let itemLo = Tk, itemHi = 0;
