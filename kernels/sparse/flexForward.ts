@@ -10,8 +10,8 @@ const FEW: i32 = 32;
 
 /**
  * FlashAttention-2 order over the key runs of a table. `share` query heads with one mask and one key head are a set;
- * the rows of a query block are numbered query * share + head. A work item is (batch, set, query block, part of up to
- * `rowsPerItem` rows). Full runs are packed until a block of keys is full, however short they are.
+ * the rows of a query block are numbered query * share + head. A work item is (batch, query block, part of up to
+ * `rowsPerItem` rows, set), the sets next to each other as in attentionForward. Full runs are packed until a block of keys is full, however short they are.
  *
  * workspace: tiles (with the bits of their lanes where dense attention has key ranges), K [KEYS][D], V [KEYS][pitchV],
  *            S [KEYS + 1][8], pieces of the block of keys: address, pitch and keys, at most KEYS / 4
@@ -34,8 +34,8 @@ export function flexForward(
   const pitch = <usize>pitchV << 2;
 
   for (let item = begin; item < end; item++) {
-    const part = item % parts, block = item / parts % queryBlocks;
-    const set = item / (parts * queryBlocks) % sets, b = item / (parts * queryBlocks * sets);
+    const set = item % sets, part = item / sets % parts;
+    const block = item / (sets * parts) % queryBlocks, b = item / (sets * parts * queryBlocks);
     const firstHead = set * share, kv = firstHead / (Hq / Hkv);
     const firstQuery = block * blockQ, rows = min(blockQ, Tq - firstQuery) * share;
     const firstRow = part * rowsPerItem, endRow = min(firstRow + rowsPerItem, rows);
