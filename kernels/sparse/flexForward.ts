@@ -11,7 +11,8 @@ const FEW: i32 = 32;
 /**
  * FlashAttention-2 order over the key runs of a table. `share` query heads with one mask and one key head are a set;
  * the rows of a query block are numbered query * share + head. A work item is (batch, query block, part of up to
- * `rowsPerItem` rows, set), the sets next to each other as in attentionForward. Full runs are packed until a block of keys is full, however short they are.
+ * `rowsPerItem` rows, set), the sets next to each other as in attentionForward. Full runs are packed until a block of keys
+ * is full, however short they are.
  *
  * workspace: tiles (with the bits of their lanes where dense attention has key ranges), K [KEYS][D], V [KEYS][pitchV],
  *            S [KEYS + 1][8], pieces of the block of keys: address, pitch and keys, at most KEYS / 4
