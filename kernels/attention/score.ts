@@ -31,17 +31,17 @@ export function rescale(before: v128, after: v128): v128 {
 
 /** Copies rows [rows, n] into rows of pitch `pitch` (a multiple of 8 floats), zeros after n; true if any is NaN or infinite. */
 export function packRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i32, pitch: i32): bool {
-  return copyRows(src, srcRow, dst, rows, n, pitch, true);
+  return placeRows(src, srcRow, dst, rows, n, pitch, true);
 }
 
 /** The same without looking. */
 export function layRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i32, pitch: i32): void {
-  copyRows(src, srcRow, dst, rows, n, pitch, false);
+  placeRows(src, srcRow, dst, rows, n, pitch, false);
 }
 
 // @ts-ignore: decorator
 @inline
-function copyRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i32, pitch: i32, look: bool): bool {
+function placeRows(src: usize, srcRow: usize, dst: usize, rows: i32, n: i32, pitch: i32, look: bool): bool {
   // x - x is 0 or NaN, and the bits of 0 are none
   let probe = f32x4.splat(0);
   for (let r = 0; r < rows; r++) {

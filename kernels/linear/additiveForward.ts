@@ -8,9 +8,9 @@ import {
 
 /**
  * o and the final state of an additive recurrence, for (sequence, value head) items [begin, end). Each key head has `readers`
- * query heads, which read the states of all its value heads; o has a row for each of them [T, HV, readers, V]. g, u, h0, o and hT may be 0 (no decay, no bonus, zeros, not
- * wanted), as may `checkpoints` where no states are kept for the way back. Heads of a sequence take turns, `together` at a
- * time, so that the rows of a chunk are read in the order they lie in.
+ * query heads, which read the states of all its value heads; o has a row for each of them [T, HV, readers, V]. g, u, h0, o
+ * and hT may be 0 (no decay, no bonus, zeros, not wanted), as may `checkpoints` where no states are kept for the way back.
+ * Heads of a sequence take turns, `together` at a time, so that the rows of a chunk are read in the order they lie in.
  */
 export function additiveForward(
   q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,

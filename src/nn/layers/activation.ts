@@ -1,7 +1,15 @@
 import { mul, relu, sigmoid, type Tensor, tanh } from '@tensorflow/tfjs-core';
 import { activated, type Elementwise } from '../activated';
 
-const ofLinnet = (kind: Elementwise) => (x: Tensor) => activated(kind, x);
+/** Which of `activations` linnet has a kernel for. */
+const kinds = new Map<(x: Tensor) => Tensor, Elementwise>();
+
+function ofLinnet(kind: Elementwise): (x: Tensor) => Tensor {
+  const f = (x: Tensor) => activated(kind, x);
+  kinds.set(f, kind);
+  return f;
+}
+
 const squaredRelu = (x: Tensor) => mul(relu(x), relu(x));
 
 /** `x sigmoid(x)` */
@@ -25,20 +33,12 @@ export const activations = {
 
 export type ActivationName = keyof typeof activations;
 
-const KINDS: { readonly [name in ActivationName]?: Elementwise } = {
-  silu: 'silu',
-  swish: 'silu',
-  gelu: 'gelu',
-  gelu_new: 'geluTanh',
-  gelu_pytorch_tanh: 'geluTanh',
-  relu: 'relu',
-};
-
 /** `f(gate)`, times `up` if it is given. */
 export function activate(name: ActivationName, gate: Tensor, up?: Tensor): Tensor {
-  const kind = KINDS[name];
-  if (up === undefined) return activations[name](gate);
-  return kind === undefined ? mul(activations[name](gate), up) : activated(kind, gate, up);
+  const f = activations[name];
+  if (up === undefined) return f(gate);
+  const kind = kinds.get(f);
+  return kind === undefined ? mul(f(gate), up) : activated(kind, gate, up);
 }
 
 /** @throws RangeError for a name that is none of `activations` */
