@@ -7,35 +7,37 @@ import {
 import {
   decayFromStart, Gradients, layOutGradients, moveDiagonal, queryPairs, turnOver, writeTurned,
 } from './additiveBackward';
+import { stateOf, takeTurn, Turn, Turns } from './turns';
 
 // S_t = S_{t-1} diag(w_t) + k_t s_t^T, o_t = S_t^T q_t: columns of the state decay. Turned over, with s as keys and k as
 // values, o is what dQ is on the way back of an additive recurrence with dO = q, and found in the same way.
 
 /**
- * o and the final state for (sequence, head) items [begin, end). q has `readers` heads for each of the H; h0, hT and
+ * o and the final state for the items [begin, end) of `turns`. q has `readers` heads for each of the H; h0, hT and
  * `checkpoints` may be 0. States that are kept are for the way back of the recurrence turned over.
  */
 export function additiveColumns(
-  q: usize, k: usize, s: usize, g: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,
-  H: i32, readers: i32, K: i32, M: i32, scale: f32, reverse: i32, together: i32,
+  q: usize, k: usize, s: usize, g: usize, h0: usize, o: usize, hT: usize, cut: usize, work: usize,
+  H: i32, readers: i32, K: i32, M: i32, scale: f32, reverse: i32,
   checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
 ): void {
-  const c = changetype<Additive>(work), x = changetype<Gradients>(work + 256);
+  const c = changetype<Additive>(work), turn = changetype<Turn>(work + 192), x = changetype<Gradients>(work + 256);
+  const turns = changetype<Turns>(cut);
   fillAdditive(c, 0, s, k, g, 0, CHANNEL_GATE, H, H, readers, M, K, scale, reverse, checkpoints, places, apart);
   const states = layOutGradients(x, c, layOutChunk(c, work + 512)), size = <usize>(K * M) << 2;
-  for (let from = begin, to = begin; from < end; from = to) {
-    const sequence = from / H;
-    to = min(min(end, (sequence + 1) * H), from + together);
-    const first = load<i32>(offsets + (<usize>sequence << 2)), last = load<i32>(offsets + (<usize>sequence << 2), 4);
-    for (let item = from; item < to; item++) {
-      loadState(h0 ? h0 + <usize>item * size : 0, K, M, states + <usize>(item - from) * x.bytes, c.Vp, x.pitch);
+  for (let item = begin; item < end; item++) {
+    if (!takeTurn(turn, turns, item)) continue;
+    const sequence = turn.sequence, first = turn.first, last = turn.last, stop = turn.stop;
+    const h = <usize>(sequence * H) * size;
+    for (let head = turn.from; head < turn.to && turn.start == first; head++) {
+      const initial = h0 ? h0 + h + <usize>head * size : 0;
+      loadState(initial, K, M, stateOf(turn, turns, head, states), c.Vp, x.pitch);
     }
-    for (let done = first; done < last; done += TOKENS) {
-      const rows = min(TOKENS, last - done), token = reverse ? first + last - 1 - done : done;
+    for (let done = turn.start; done < stop; done += TOKENS) {
+      const rows = min(TOKENS, stop - done), token = reverse ? first + last - 1 - done : done;
       const chunk = (done - first) / TOKENS;
-      for (let item = from; item < to; item++) {
-        const head = item % H;
-        x.R = states + <usize>(item - from) * x.bytes;
+      for (let head = turn.from; head < turn.to; head++) {
+        x.R = stateOf(turn, turns, head, states);
         if (checkpoints && chunk % apart == 0) {
           turnOver(x.R, x.pitch, c.Vp, c.Kp, checkpointOf(c, sequence, head, chunk), c.rowV);
         }
@@ -52,8 +54,8 @@ export function additiveColumns(
         writeTurned(x, c, c.values, c.rows, x.R, x.R);
       }
     }
-    for (let item = from; item < to && hT != 0; item++) {
-      storeState(states + <usize>(item - from) * x.bytes, x.pitch, K, M, hT + <usize>item * size);
+    for (let head = turn.from; head < turn.to && hT != 0 && stop == last; head++) {
+      storeState(stateOf(turn, turns, head, states), x.pitch, K, M, hT + h + <usize>head * size);
     }
   }
 }

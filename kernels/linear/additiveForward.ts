@@ -5,35 +5,34 @@ import {
   Additive, checkpointOf, fillAdditive, layOutChunk, loadBonus, loadReader, loadState, loadValues, loadWritten, NO_GATE,
   outputAt, pitchOf, prepareChunk, SCORES_ROW, storeRows, storeState, TOKENS, withoutDecays,
 } from './additiveChunk';
+import { stateOf, takeTurn, Turn, Turns } from './turns';
 
 /**
- * o and the final state of an additive recurrence, for (sequence, value head) items [begin, end). Each key head has `readers`
- * query heads, which read the states of all its value heads; o has a row for each of them [T, HV, readers, V]. g, u, h0, o
- * and hT may be 0 (no decay, no bonus, zeros, not wanted), as may `checkpoints` where no states are kept for the way back.
- * Heads of a sequence take turns, `together` at a time, so that the rows of a chunk are read in the order they lie in.
+ * o and the final state of an additive recurrence, for the items [begin, end) of `turns`. Each key head has `readers` query
+ * heads, which read the states of all its value heads; o has a row for each of them [T, HV, readers, V]. g, u, h0, o and hT
+ * may be 0 (no decay, no bonus, zeros, not wanted), as may `checkpoints` where no states are kept for the way back.
  */
 export function additiveForward(
-  q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,
-  gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32, together: i32,
+  q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, cut: usize, work: usize,
+  gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32,
   checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
 ): void {
-  const c = changetype<Additive>(work);
+  const c = changetype<Additive>(work), turn = changetype<Turn>(work + 192), turns = changetype<Turns>(cut);
   fillAdditive(c, q, k, v, g, u, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
-  const states = layOutChunk(c, work + 256), size = <usize>(K * V) << 2, padded = <usize>c.Kp * c.rowS;
+  const states = layOutChunk(c, work + 256), size = <usize>(K * V) << 2;
   if (gate == NO_GATE) withoutDecays(c);
-  for (let from = begin, to = begin; from < end; from = to) {
-    const sequence = from / HV;
-    to = min(min(end, (sequence + 1) * HV), from + together);
-    const first = load<i32>(offsets + (<usize>sequence << 2)), last = load<i32>(offsets + (<usize>sequence << 2), 4);
-    for (let item = from; item < to; item++) {
-      const state = states + <usize>(item - from) * padded;
-      loadState(h0 ? h0 + <usize>item * size : 0, K, V, state, c.Kp, c.rowS);
+  for (let item = begin; item < end; item++) {
+    if (!takeTurn(turn, turns, item)) continue;
+    const sequence = turn.sequence, first = turn.first, last = turn.last, stop = turn.stop;
+    const h = <usize>(sequence * HV) * size;
+    for (let head = turn.from; head < turn.to && turn.start == first; head++) {
+      const initial = h0 ? h0 + h + <usize>head * size : 0;
+      loadState(initial, K, V, stateOf(turn, turns, head, states), c.Kp, c.rowS);
     }
-    for (let done = first; done < last; done += TOKENS) {
-      const rows = min(TOKENS, last - done), token = reverse ? first + last - 1 - done : done;
-      for (let item = from; item < to; item++) {
-        const head = item % HV;
-        c.state = states + <usize>(item - from) * padded;
+    for (let done = turn.start; done < stop; done += TOKENS) {
+      const rows = min(TOKENS, stop - done), token = reverse ? first + last - 1 - done : done;
+      for (let head = turn.from; head < turn.to; head++) {
+        c.state = stateOf(turn, turns, head, states);
         const chunk = (done - first) / TOKENS;
         if (checkpoints && chunk % apart == 0) {
           storeState(c.state, c.rowS, c.Kp, c.Vp, checkpointOf(c, sequence, head, chunk));
@@ -58,8 +57,8 @@ export function additiveForward(
         }
       }
     }
-    for (let item = from; item < to && hT != 0; item++) {
-      storeState(states + <usize>(item - from) * padded, c.rowS, K, V, hT + <usize>item * size);
+    for (let head = turn.from; head < turn.to && hT != 0 && stop == last; head++) {
+      storeState(stateOf(turn, turns, head, states), c.rowS, K, V, hT + h + <usize>head * size);
     }
   }
 }

@@ -7,39 +7,36 @@ import {
   Call, checkpointOf, copyCorrections, correctionsOf, fillKept, layOut, loadChunk, loadState, loadValues, queryOf,
   storeRow, storeState,
 } from './deltaLoad';
+import { stateOf, takeTurn, Turn, Turns } from './turns';
 
 /**
- * o and the final state of a delta rule in chunks of 16 steps, for (sequence, value head) items [begin, end).
- * h0, o and hT may be 0 (zeros, not wanted), as may g, beta, a and b where the form has none, and `corrections` where nothing
- * is kept for the way back. Without q, o is what the tokens of a delta rule write, beta e. Heads of a sequence take turns,
- * `together` at a time, so that the rows of a chunk are read in the order they lie in.
+ * o and the final state of a delta rule in chunks of 16 steps, for the items [begin, end) of `turns`. h0, o and hT may be 0
+ * (zeros, not wanted), as may g, beta, a and b where the form has none, and `corrections` where nothing is kept for the way
+ * back. Without q, o is what the tokens of a delta rule write, beta e.
  */
 export function deltaForward(
   q: usize, k: usize, v: usize, g: usize, beta: usize, a: usize, b: usize, h0: usize, o: usize, hT: usize,
-  offsets: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
-  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32, together: i32,
+  cut: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
+  H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32,
   corrections: usize, checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
 ): void {
   const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
-  fillCall(call, q, k, v, g, beta, a, b, offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
+  const turn = changetype<Turn>(scratch + 192), turns = changetype<Turns>(cut);
+  fillCall(call, q, k, v, g, beta, a, b, turns.offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
   fillKept(call, corrections, checkpoints, places, apart);
-  const states = layOut(c, call, 1, scratch + 512);
-  const size = <usize>(K * V) << 2, padded = <usize>(c.K * c.V) << 2;
-  for (let from = begin, to = begin; from < end; from = to) {
-    const sequence = from / HV;
-    to = min(min(end, (sequence + 1) * HV), from + together);
-    const first = load<i32>(offsets + (<usize>sequence << 2)) * steps;
-    const last = load<i32>(offsets + (<usize>sequence << 2), 4) * steps;
-    for (let item = from; item < to; item++) {
-      loadState(c, call, h0 ? h0 + <usize>item * size : 0, states + <usize>(item - from) * padded);
+  const states = layOut(c, call, 1, scratch + 512), size = <usize>(K * V) << 2;
+  for (let item = begin; item < end; item++) {
+    if (!takeTurn(turn, turns, item)) continue;
+    const sequence = turn.sequence, h = <usize>(sequence * HV) * size;
+    for (let head = turn.from; head < turn.to && turn.start == turn.first; head++) {
+      loadState(c, call, h0 ? h0 + h + <usize>head * size : 0, stateOf(turn, turns, head, states));
     }
-    for (let at = first; at < last; at += 16) {
-      const rows = min(16, last - at), chunk = (at - first) >> 4;
-      for (let item = from; item < to; item++) {
-        const head = item % HV;
-        c.state = states + <usize>(item - from) * padded;
+    for (let at = turn.start; at < turn.stop; at += 16) {
+      const rows = min(16, turn.stop - at), chunk = (at - turn.first) >> 4;
+      for (let head = turn.from; head < turn.to; head++) {
+        c.state = stateOf(turn, turns, head, states);
         if (corrections && chunk % apart == 0) {
-          memory.copy(checkpointOf(c, call, sequence, chunk, head), c.state, padded);
+          memory.copy(checkpointOf(c, call, sequence, chunk, head), c.state, turns.bytes);
         }
         loadChunk(c, call, head, at, rows);
         loadValues(c, call, head, at, rows);
@@ -59,8 +56,8 @@ export function deltaForward(
         }
       }
     }
-    for (let item = from; item < to && hT != 0; item++) {
-      storeState(c, call, states + <usize>(item - from) * padded, hT + <usize>item * size);
+    for (let head = turn.from; head < turn.to && hT != 0 && turn.stop == turn.last; head++) {
+      storeState(c, call, stateOf(turn, turns, head, states), hT + h + <usize>head * size);
     }
   }
 }

@@ -2,10 +2,10 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { tidied } from '../op/tidied';
 import { checkShapes } from '../tensor/shape';
 import type { AdditiveOptions } from './additive';
-import { heapOffsets } from './delta';
 import { defineLinearOp } from './family';
 import { runSlots } from './gsa';
 import { sequenceOffsets } from './recurrent';
+import { heapOffsets } from './workspace';
 
 export type AbcOptions = Pick<AdditiveOptions, 'scale' | 'cuSeqlens'>;
 

@@ -1,9 +1,10 @@
 import type { LinearKernels } from '../generated/linear';
 import type { KernelCall, Shape } from '../op/define';
 import { additiveBackwardReference, additiveReference } from './additive.reference';
-import { heapOffsets } from './delta';
 import { defineLinearOp } from './family';
 import { type RecurrentOptions, scaleOf, sequenceOffsets } from './recurrent';
+import { takeTurns } from './turns';
+import { heapOffsets } from './workspace';
 
 /** What every op with an additive update takes. */
 export interface AdditiveOptions extends RecurrentOptions {
@@ -154,7 +155,7 @@ export function additiveAttrs(
 
 type Call = Pick<
   KernelCall<string, AdditiveAttrs, LinearKernels>,
-  'attrs' | 'scratch' | 'workspace' | 'buffer' | 'launch'
+  'attrs' | 'scratch' | 'workspace' | 'buffer' | 'threads' | 'launch'
 >;
 type Pointers<N extends string> = { readonly [name in N]?: number };
 
@@ -171,18 +172,18 @@ export function launchForward(
   // biome-ignore format: one argument list per line of the entry point
   const tensors = [
     input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
-    output ?? 0, finalState ?? 0, heapOffsets(call, attrs.offsets),
+    output ?? 0, finalState ?? 0,
   ] as const;
   if (isShort(shape, attrs) && output !== undefined) {
     const work = workspace(4 * (((K + 3) & ~3) + (finalState === undefined ? K * V : 0)));
-    launch('additiveStep', sequences * HV, ...tensors, work, ...args);
+    launch('additiveStep', sequences * HV, ...tensors, heapOffsets(call, attrs.offsets), work, ...args);
   } else {
     const { apart, places } = keptOf(shape, attrs);
-    const state = Kp * (Vp + 8);
-    const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * state))));
-    const work = workspace(256 + 4 * (chunkFloats(Kp, Vp) + together * state));
+    const bytes = 4 * Kp * (Vp + 8);
+    const turns = takeTurns(call, { offsets: attrs.offsets, heads: HV, bytes, most: STATES_TOGETHER });
+    const work = workspace(256 + 4 * chunkFloats(Kp, Vp) + turns.together * bytes);
     const kept = [checkpoints, checkpoints === 0 ? 0 : heapOffsets(call, places), apart] as const;
-    launch('additiveForward', sequences * HV, ...tensors, work, ...args, together, ...kept);
+    launch('additiveForward', turns.work, ...tensors, turns.pointer, work, ...args, ...kept);
   }
 }
 
@@ -198,14 +199,15 @@ export function launchColumns(
   checkpoints = 0,
 ): void {
   const { attrs, workspace, launch } = call;
-  const { H, readers, K, V, sequences, Kp, Vp } = sizesOf(turnedRoles(shape), attrs);
+  const { H, readers, K, V, Kp, Vp } = sizesOf(turnedRoles(shape), attrs);
   const { apart, places } = keptOf(turnedRoles(shape), attrs);
-  const together = Math.max(1, Math.min(H, Math.floor(STATES_TOGETHER / (4 * Vp * (Kp + 8)))));
-  const work = workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, together)));
+  const bytes = 4 * Vp * (Kp + 8);
+  const turns = takeTurns(call, { offsets: attrs.offsets, heads: H, bytes, most: STATES_TOGETHER });
+  const work = workspace(512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, turns.together)));
   // biome-ignore format: one argument list per line of the entry point
-  launch('additiveColumns', sequences * H,
+  launch('additiveColumns', turns.work,
     input.q!, input.k!, input.s!, input.g!, input.initialState ?? 0, output!, finalState ?? 0,
-    heapOffsets(call, attrs.offsets), work, H, readers, V, K, attrs.scale, attrs.reverse ? 1 : 0, together,
+    turns.pointer, work, H, readers, V, K, attrs.scale, attrs.reverse ? 1 : 0,
     checkpoints, checkpoints === 0 ? 0 : heapOffsets(call, places), apart);
 }
 

@@ -3,6 +3,8 @@ import type { KernelCall, Shape } from '../op/define';
 import { deltaBackwardReference, deltaReference } from './delta.reference';
 import { defineLinearOp } from './family';
 import { type RecurrentOptions, scaleOf, sequenceOffsets } from './recurrent';
+import { takeTurns } from './turns';
+import { heapOffsets } from './workspace';
 
 export interface DeltaRuleOptions extends RecurrentOptions {
   /** Divides q and k by their norms, `x / sqrt(x.x + 1e-6)`; default false. */
@@ -55,16 +57,6 @@ function sizesOf({ k, v, g }: Shapes, { form, offsets, steps, betaSigmoid, l2nor
     Kp: (K + 7) & ~7,
     Vp: (V + 7) & ~7,
   };
-}
-
-/** The bounds of the sequences on the heap, int32. */
-export function heapOffsets(
-  { scratch, buffer }: Pick<KernelCall<string, never, never>, 'scratch' | 'buffer'>,
-  offsets: readonly number[],
-) {
-  const pointer = scratch(4 * offsets.length);
-  new Int32Array(buffer(), pointer, offsets.length).set(offsets);
-  return pointer;
 }
 
 /** Scratch of a chunk in floats, as `layOut` of the kernels carves it, with one or four versions of the writes. */
@@ -162,14 +154,15 @@ export function launchForward(
   [corrections, checkpoints]: readonly number[],
 ): void {
   const { input, shape, attrs, workspace, launch } = call;
-  const { HV, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
-  const together = Math.max(1, Math.min(HV, Math.floor(STATES_TOGETHER / (4 * Kp * Vp))));
+  const { HV, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
+  const { offsets, steps } = attrs;
+  const turns = takeTurns(call, { offsets, steps, heads: HV, bytes: 4 * Kp * Vp, most: STATES_TOGETHER });
   const { apart, places } = keptOf(shape, attrs);
   // biome-ignore format: one argument list per line of the entry point
-  launch('deltaForward', sequences * HV,
+  launch('deltaForward', turns.work,
     input.q, input.k, input.v, input.g, input.beta, input.a, input.b, input.initialState, output ?? 0, finalState ?? 0,
-    heapOffsets(call, attrs.offsets), workspace(512 + 4 * (chunkFloats(Kp, Vp, 1) + together * Kp * Vp)),
-    ...modes, ...sizes, together,
+    turns.pointer, workspace(512 + 4 * (chunkFloats(Kp, Vp, 1) + turns.together * Kp * Vp)),
+    ...modes, ...sizes,
     corrections ?? 0, checkpoints ?? 0, corrections === undefined ? 0 : heapOffsets(call, places), apart);
 }
 

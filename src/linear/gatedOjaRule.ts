@@ -9,7 +9,6 @@ import {
   type DeltaInput,
   defineDelta,
   deltaAttrs,
-  heapOffsets,
   isShort,
   keptShapes,
   launchForward,
@@ -18,6 +17,7 @@ import { defineLinearOp } from './family';
 import { gatedOjaRuleReference } from './gatedOjaRule.reference';
 import { type Recurrent, type RecurrentOptions, recurrentResult } from './recurrent';
 import { turnOver } from './turned';
+import { heapOffsets } from './workspace';
 
 export interface GatedOjaRuleOptions extends RecurrentOptions {
   /** Divides q by its norm, `x / sqrt(x.x + 1e-6)`; default false. */

@@ -1,10 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkShapes } from '../tensor/shape';
 import type { AdditiveOptions } from './additive';
-import { heapOffsets } from './delta';
 import { defineLinearOp } from './family';
 import { hgrnBackwardReference, hgrnReference } from './hgrn.reference';
 import { type Recurrent, recurrentResult, sequenceOffsets } from './recurrent';
+import { heapOffsets } from './workspace';
 
 export type HgrnOptions = Omit<AdditiveOptions, 'scale'>;
 export type HgrnInput = 'x' | 'g' | 'initialState';

@@ -1,10 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkFinite, checkMultiple, checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { logLinearAttentionReference } from './logLinearAttention.reference';
 import { sequenceOffsets } from './recurrent';
 import { defineTaped } from './taped';
-import { longestOf, padded } from './workspace';
+import { heapOffsets, longestOf, padded } from './workspace';
 
 export interface LogLinearAttentionOptions {
   /** Multiplies the output; default 1. */

@@ -1,10 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { mLstmReference } from './mLstm.reference';
 import { scaleOf, sequenceOffsets } from './recurrent';
 import { defineTaped } from './taped';
-import { longestOf, padded } from './workspace';
+import { heapOffsets, longestOf, padded } from './workspace';
 
 /** The state of an mLSTM, scaled by `exp(-m)`. */
 export interface MLstmState {

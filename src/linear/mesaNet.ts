@@ -1,11 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { sumOverSequences } from './memoryLoss';
 import { mesaNetReference } from './mesaNet.reference';
 import { sequenceOffsets } from './recurrent';
 import { defineTaped } from './taped';
-import { longestOf, padded } from './workspace';
+import { heapOffsets, longestOf, padded } from './workspace';
 
 export interface MesaNetOptions {
   /** `[N, H, K, K]`, symmetric; default zeros. */

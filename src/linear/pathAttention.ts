@@ -1,10 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkMultiple, checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { pathAttentionReference } from './pathAttention.reference';
 import { scaleOf, sequenceOffsets } from './recurrent';
 import { defineTaped } from './taped';
-import { longestOf, padded } from './workspace';
+import { heapOffsets, longestOf, padded } from './workspace';
 
 export interface PathAttentionOptions {
   /** `[B, T, HQ]`: natural logarithms of forget gates, one per head of q; default none. */

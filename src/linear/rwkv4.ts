@@ -1,9 +1,9 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { defineLinearOp } from './family';
 import { type Recurrent, type RecurrentOptions, recurrentResult, sequenceOffsets } from './recurrent';
 import { rwkv4BackwardReference, rwkv4Reference } from './rwkv4.reference';
+import { heapOffsets } from './workspace';
 
 export type Rwkv4Options = Omit<RecurrentOptions, 'scale'>;
 export type Rwkv4Input = 'w' | 'u' | 'k' | 'v' | 'initialState';

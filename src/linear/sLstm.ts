@@ -1,11 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { sumOverSequences } from './memoryLoss';
 import { type Recurrent, recurrentResult, sequenceOffsets } from './recurrent';
 import { sLstmReference } from './sLstm.reference';
 import { defineTaped } from './taped';
-import { longestOf, padded } from './workspace';
+import { heapOffsets, longestOf, padded } from './workspace';
 
 export interface SLstmOptions {
   /** `[N, 4, H, D]`: h, c, n and m; default zeros. */

@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { NdArray, Op, Shape } from '../op/define';
-import { heapOffsets } from './delta';
 import { defineLinearOp } from './family';
+import { heapOffsets } from './workspace';
 
 interface Attrs {
   /** Bounds of the sequences in the flattened [B T] axis. */

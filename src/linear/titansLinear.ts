@@ -1,11 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkFinite, checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { checkChunkSize, sumOverSequences } from './memoryLoss';
 import { sequenceOffsets } from './recurrent';
 import { defineTaped } from './taped';
 import { titansLinearReference } from './titansLinear.reference';
-import { longestOf, padded } from './workspace';
+import { heapOffsets, longestOf, padded } from './workspace';
 
 export interface TitansLinearOptions {
   /** Added to the variance in the layer norms; default 1e-6. */

@@ -1,10 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Op } from '../op/define';
 import { checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { defineLinearOp } from './family';
 import { sequenceOffsets } from './recurrent';
 import { tokenShiftReference } from './tokenShift.reference';
+import { heapOffsets } from './workspace';
 
 export interface TokenShiftOptions {
   /** `[N, D]`, the token before each of the N sequences; default zeros. */

@@ -1,11 +1,10 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkFinite, checkShapes } from '../tensor/shape';
-import { heapOffsets } from './delta';
 import { checkChunkSize, sumOverSequences } from './memoryLoss';
 import { scaleOf, sequenceOffsets } from './recurrent';
 import { defineTaped } from './taped';
 import { tttLinearReference } from './tttLinear.reference';
-import { longestOf, padded } from './workspace';
+import { heapOffsets, longestOf, padded } from './workspace';
 
 export interface TttLinearOptions {
   /** Multiplies q; default `D ** -0.5`. */

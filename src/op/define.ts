@@ -12,7 +12,7 @@ import {
   util,
 } from '@tensorflow/tfjs-core';
 import { memoryOf, pointerTo, reserve, Scratch, type WasmBackend, type Workspace } from '../runtime/heap';
-import { launch, threadsOf } from '../runtime/launch';
+import { launch, threadsOf, type Work } from '../runtime/launch';
 import { entryPoints, type FamilyBinaries, registerFamily } from '../runtime/modules';
 import { exactValues, type ReadWrite, writeExact } from './exact';
 
@@ -42,8 +42,10 @@ export interface KernelCall<I extends string, A, K> {
   scratch(bytes: number): number;
   /** The same for what each work item overwrites: every thread gets `bytes` of its own. */
   workspace(bytes: number): Workspace;
-  /** Runs an entry point of the family over `items` independent work items, in any order and on any thread. */
-  launch<N extends keyof K>(entry: N, items: number, ...args: LaunchArgs<K[N]>): void;
+  /** Threads that a launch may run on. */
+  threads: number;
+  /** Runs an entry point of the family over its work items, on any thread and, if they are independent, in any order. */
+  launch<N extends keyof K>(entry: N, work: Work, ...args: LaunchArgs<K[N]>): void;
 }
 
 /** What a gradient is computed from. `dy` is zero-filled for outputs nothing depends on. */
@@ -190,8 +192,9 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
         buffer: () => memoryOf(backend).buffer,
         scratch: (size) => scratch.take(size),
         workspace: (size) => scratch.takeFor(threads?.count ?? 1, size),
-        launch: (entry, items, ...args) =>
-          launch(kernels, threads, family, entry as string, items, args, moved),
+        threads: threads?.count ?? 1,
+        launch: (entry, work, ...args) =>
+          launch(kernels, threads, family, entry as string, work, args, moved),
       });
       return outputs;
     } catch (error) {

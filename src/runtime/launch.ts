@@ -1,6 +1,10 @@
 import { memoryOf, type WasmBackend, Workspace } from './heap';
 import { type EntryPoints, state } from './modules';
 import type { ThreadPool } from './threads';
+import { MOST_CHAINS } from './worker';
+
+/** How many work items a launch has. Those with `after` are chains: item i begins when item i - after is done. */
+export type Work = number | { items: number; after: number };
 
 /**
  * From how many milliseconds of work on waking the workers pays. Measured on two cores: waking and joining them takes
@@ -30,10 +34,11 @@ export function launch(
   pool: ThreadPool | undefined,
   family: string,
   entry: string,
-  items: number,
+  work: Work,
   args: readonly (number | Workspace | undefined)[],
   bytes: number,
 ): void {
+  const { items, after } = typeof work === 'number' ? { items: work, after: work } : work;
   if (items === 0) return;
   const run = kernels[entry];
   const values = args.map((arg) => (arg instanceof Workspace ? arg.pointer : (arg ?? 0)));
@@ -44,7 +49,8 @@ export function launch(
     for (let begin = 0; begin < items; begin += range) run(...values, begin, Math.min(begin + range, items));
     return;
   }
-  if (pool === undefined || items === 1 || !pool.has(family)) {
+  const alone = after === 1 || (after < items && after > MOST_CHAINS);
+  if (pool === undefined || alone || !pool.has(family)) {
     run(...values, 0, items);
     return;
   }
@@ -52,8 +58,8 @@ export function launch(
   const start = performance.now();
   if (together) {
     const strides = args.map((arg) => (arg instanceof Workspace ? arg.stride : 0));
-    pool.run(family, entry, run, values, strides, items);
+    pool.run(family, entry, run, values, strides, items, after);
   } else run(...values, 0, items);
-  const work = (performance.now() - start) * (together ? pool.count : 1);
-  rates.set(entry, work / Math.max(1, bytes));
+  const spent = (performance.now() - start) * (together ? pool.count : 1);
+  rates.set(entry, spent / Math.max(1, bytes));
 }

@@ -131,8 +131,8 @@ export class ThreadPool {
   }
 
   /**
-   * Runs `entry` over `items` work items on all threads and returns when every item is done. Argument i of thread n is
-   * `values[i] + n * strides[i]`.
+   * Runs `entry` over `items` work items on all threads, item i not before item i - after is done, and returns when all are.
+   * Argument i of thread n is `values[i] + n * strides[i]`.
    *
    * @throws Error when a worker failed or stalled
    */
@@ -143,10 +143,13 @@ export class ThreadPool {
     values: readonly number[],
     strides: readonly number[],
     items: number,
+    after = items,
   ): void {
-    const { slots } = this.control;
+    const { slots, done } = this.control;
     const index = this.families.indexOf(family);
-    const chunk = Math.max(1, Math.floor(items / (this.count * RANGES_PER_THREAD)));
+    const chained = after < items;
+    const chunk = chained ? 1 : Math.max(1, Math.floor(items / (this.count * RANGES_PER_THREAD)));
+    if (chained) done.fill(0, 0, after);
     this.control.values.set(values);
     this.control.strides.set(strides);
     slots[SLOT.family] = index;
@@ -155,6 +158,7 @@ export class ThreadPool {
     slots[SLOT.items] = items;
     slots[SLOT.chunk] = chunk;
     slots[SLOT.failed] = 0;
+    slots[SLOT.after] = after;
     Atomics.store(slots, SLOT.next, 0);
     Atomics.store(slots, SLOT.pending, this.threads.length);
     Atomics.add(slots, SLOT.call, 1);
@@ -163,10 +167,11 @@ export class ThreadPool {
       for (;;) {
         const begin = Atomics.add(slots, SLOT.next, chunk);
         if (begin >= items) break;
-        own(...values, begin, Math.min(begin + chunk, items));
+        if (chained) this.runLink(entry, begin, after, () => own(...values, begin, begin + 1));
+        else own(...values, begin, Math.min(begin + chunk, items));
       }
     } finally {
-      this.join(entry);
+      if (this.lost === undefined) this.wait(entry, slots, SLOT.pending, (pending) => pending === 0);
     }
     if (slots[SLOT.failed] > 0) {
       const message = new TextDecoder().decode(this.control.message.slice(0, slots[SLOT.failed]));
@@ -174,17 +179,30 @@ export class ThreadPool {
     }
   }
 
-  private join(entry: string): void {
-    const { slots } = this.control;
+  /** Runs item i of a chain of items, and lets the next one of the chain begin also when this one throws. */
+  private runLink(entry: string, i: number, after: number, run: () => void): void {
+    const { done } = this.control;
+    const [chain, before] = [i % after, Math.floor(i / after)];
+    this.wait(entry, done, chain, (n) => n === before);
+    try {
+      run();
+    } finally {
+      Atomics.store(done, chain, before + 1);
+      Atomics.notify(done, chain);
+    }
+  }
+
+  /** Waits until the cell holds what is waited for. */
+  private wait(entry: string, cells: Int32Array, cell: number, isOver: (value: number) => boolean): void {
     let progress = -1;
     let since = 0;
     for (let turn = 1; ; turn++) {
-      const pending = Atomics.load(slots, SLOT.pending);
-      if (pending === 0) return;
+      const value = Atomics.load(cells, cell);
+      if (isOver(value)) return;
       if (turn % SPINS !== 0) continue;
-      if (this.sleeps) Atomics.wait(slots, SLOT.pending, pending, 1000);
-      if (pending !== progress) {
-        progress = pending;
+      if (this.sleeps) Atomics.wait(cells, cell, value, 1000);
+      if (value !== progress) {
+        progress = value;
         since = performance.now();
       } else if (performance.now() - since > STALLED_MS) {
         this.lost = `a worker did not finish ${entry} within ${STALLED_MS / 1000} s`;

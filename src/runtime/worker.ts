@@ -1,5 +1,7 @@
 /** Most arguments that an entry point takes. */
 export const MOST_ARGUMENTS = 64;
+/** Most chains of work items; launches with more of them stay on one thread. */
+export const MOST_CHAINS = 512;
 /** Slots of the control block, int32 each. */
 export const SLOT = {
   /** Counts calls; workers sleep until it changes. */
@@ -16,10 +18,12 @@ export const SLOT = {
   chunk: 7,
   /** Length of the message of the worker that failed. */
   failed: 8,
+  /** Item i begins when item i - after is done; as many as there are items where they are independent. */
+  after: 9,
 } as const;
 const HEADER_BYTES = 64;
 export const MESSAGE_BYTES = 256;
-export const CONTROL_BYTES = HEADER_BYTES + 16 * MOST_ARGUMENTS + MESSAGE_BYTES;
+export const CONTROL_BYTES = HEADER_BYTES + 16 * MOST_ARGUMENTS + MESSAGE_BYTES + 4 * MOST_CHAINS;
 
 /** The parts of a control block. A worker's argument is `values + index * strides`. */
 export function controlBlock(buffer: SharedArrayBuffer) {
@@ -28,6 +32,8 @@ export function controlBlock(buffer: SharedArrayBuffer) {
     values: new Float64Array(buffer, HEADER_BYTES, MOST_ARGUMENTS),
     strides: new Float64Array(buffer, HEADER_BYTES + 8 * MOST_ARGUMENTS, MOST_ARGUMENTS),
     message: new Uint8Array(buffer, HEADER_BYTES + 16 * MOST_ARGUMENTS, MESSAGE_BYTES),
+    /** Items done of each chain. */
+    done: new Int32Array(buffer, HEADER_BYTES + 16 * MOST_ARGUMENTS + MESSAGE_BYTES, MOST_CHAINS),
   };
 }
 
@@ -41,6 +47,7 @@ const start = ({ memory, control, modules, index }, reply) => {
   const values = new Float64Array(control, ${HEADER_BYTES}, ${MOST_ARGUMENTS});
   const strides = new Float64Array(control, ${HEADER_BYTES + 8 * MOST_ARGUMENTS}, ${MOST_ARGUMENTS});
   const message = new Uint8Array(control, ${HEADER_BYTES + 16 * MOST_ARGUMENTS}, ${MESSAGE_BYTES});
+  const done = new Int32Array(control, ${HEADER_BYTES + 16 * MOST_ARGUMENTS + MESSAGE_BYTES}, ${MOST_CHAINS});
   const families = modules.map((module) => {
     const { exports } = new WebAssembly.Instance(module, { env: { memory } });
     return WebAssembly.Module.exports(module).map(({ name }) => exports[name]);
@@ -53,13 +60,22 @@ const start = ({ memory, control, modules, index }, reply) => {
     if (slots[${SLOT.family}] < 0) return;
     try {
       const entry = families[slots[${SLOT.family}]][slots[${SLOT.entry}]];
-      const items = slots[${SLOT.items}], chunk = slots[${SLOT.chunk}];
+      const items = slots[${SLOT.items}], chunk = slots[${SLOT.chunk}], after = slots[${SLOT.after}];
       const args = [];
       for (let i = 0; i < slots[${SLOT.arguments}]; i++) args.push(values[i] + index * strides[i]);
       for (;;) {
         const begin = Atomics.add(slots, ${SLOT.next}, chunk);
         if (begin >= items) break;
-        entry(...args, begin, Math.min(begin + chunk, items));
+        const chain = begin % after, before = Math.floor(begin / after);
+        for (let n; after < items && (n = Atomics.load(done, chain)) < before; ) Atomics.wait(done, chain, n);
+        try {
+          entry(...args, begin, Math.min(begin + chunk, items));
+        } finally {
+          if (after < items) {
+            Atomics.store(done, chain, before + 1);
+            Atomics.notify(done, chain);
+          }
+        }
       }
     } catch (error) {
       const text = new TextEncoder().encode(String(error)).subarray(0, ${MESSAGE_BYTES});
