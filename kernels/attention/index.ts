@@ -5,5 +5,5 @@ export { addShared, attentionDecode, attentionMerge, ownScores, sharedScores } f
 export { forgetGradient, forgetSums } from './forget';
 export { sumRows } from '../core/sumRows';
 export { groupedOuter } from '../core/groupedOuter';
-export { columnTiles, halfTile, rowTiles } from '../core/panel';
+export { columnTiles, halfTile, rowTiles, sixTiles } from '../core/panel';
 export { projectHeads, projectRows, sumHeads } from './latent';

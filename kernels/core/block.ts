@@ -1,11 +1,15 @@
-import { columnTile, rowTile } from './tile';
+import { columnTile, inSixes, rowTile, sixTile } from './tile';
 
 // Strips of tiles, for sizes that are multiples of them. They are functions and have more than one caller, so that the
 // compiler does not merge them into a kernel, whose variables would push the accumulators out of the registers.
 
 /** C [rows][8] = A [rows][n] B [n][8] for a multiple of 4 rows; rows of B are 32 bytes apart. */
 export function rowStrip(a: usize, rowA: usize, b: usize, n: i32, c: usize, rowC: usize, rows: i32): void {
-  for (let i = 0; i < rows; i += 4) rowTile(a + <usize>i * rowA, rowA, b, 32, n, c + <usize>i * rowC, rowC, false);
+  let i = 0;
+  for (; ASC_FEATURE_RELAXED_SIMD && i < inSixes(rows); i += 6) {
+    sixTile(a + <usize>i * rowA, rowA, 4, b, 32, n, c + <usize>i * rowC, rowC, false);
+  }
+  for (; i < rows; i += 4) rowTile(a + <usize>i * rowA, rowA, b, 32, n, c + <usize>i * rowC, rowC, false);
 }
 
 /** C [4][columns] += A [4][n] B [n][columns] for a multiple of 8 columns. */

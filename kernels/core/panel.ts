@@ -1,5 +1,5 @@
 import { fma } from './exp';
-import { columnTile, rowTile } from './tile';
+import { columnTile, rowTile, sixTile } from './tile';
 
 // A panel holds up to 8 rows (tokens) of a matrix transposed, [K][8]: the lanes are tokens. A product with a weight
 // then gives the transposed result [N][8], which is a panel again, the weights being read as they lie in memory.
@@ -91,16 +91,22 @@ export function fillPanel(panel: usize, bias: usize, N: i32): void {
   }
 }
 
-/** One row of the product: out[0][8] (+)= sum over k of W(0, k) * panel[k][8]. */
+/**
+ * One row of the product: out[0][8] (+)= sum over k of W(0, k) * panel[k][8]. Even and odd terms have sums of their own, which
+ * would wait for themselves.
+ */
 function productRow(w: usize, stepW: usize, K: i32, panel: usize, out: usize, accumulate: bool): void {
-  let c0 = f32x4.splat(0), c1 = f32x4.splat(0);
+  let c0 = f32x4.splat(0), c1 = f32x4.splat(0), d0 = f32x4.splat(0), d1 = f32x4.splat(0);
   if (accumulate) { c0 = v128.load(out); c1 = v128.load(out, 16); }
-  for (let k = K; k > 0; k--) {
-    const a = v128.load32_splat(w);
+  for (let k = K; k > 0; k -= 2) {
+    let a = v128.load32_splat(w);
     c0 = fma(a, v128.load(panel), c0); c1 = fma(a, v128.load(panel, 16), c1);
-    w += stepW; panel += PANEL_ROW;
+    if (k == 1) break;
+    a = v128.load32_splat(w + stepW);
+    d0 = fma(a, v128.load(panel, 32), d0); d1 = fma(a, v128.load(panel, 48), d1);
+    w += stepW << 1; panel += PANEL_ROW << 1;
   }
-  v128.store(out, c0); v128.store(out, c1, 16);
+  v128.store(out, f32x4.add(c0, d0)); v128.store(out, f32x4.add(c1, d1), 16);
 }
 
 /** Columns [n, n + columns) of w [K, stepW / 4] side by side, strip [K][STRIP]. */
@@ -129,9 +135,22 @@ export function rowTiles(
 ): void {
   for (; P > 0; P--) {
     // a tile walks its rows too slowly for the processor to fetch the next ones by itself
-    readAhead(next, rowA, share, sink);
+    readAhead(next, rowA, 4, share, sink);
     next += share;
     rowTile(a, rowA, panel, PANEL_ROW, K, c, PANEL_ROW, accumulate != 0);
+    panel += panelBytes; c += outBytes;
+  }
+}
+
+/** Six rows of a weight or of a strip, where there are fused multiply-adds. */
+export function sixTiles(
+  a: usize, rowA: usize, stepA: usize, K: i32, panel: usize, panelBytes: usize, P: i32, c: usize, outBytes: usize,
+  accumulate: i32, next: usize, share: usize, sink: usize,
+): void {
+  for (; ASC_FEATURE_RELAXED_SIMD && P > 0; P--) {
+    if (share) readAhead(next, rowA, 6, share, sink);
+    next += share;
+    sixTile(a, rowA, stepA, panel, PANEL_ROW, K, c, PANEL_ROW, accumulate != 0);
     panel += panelBytes; c += outBytes;
   }
 }
@@ -146,10 +165,10 @@ export function columnTiles(
   }
 }
 
-/** Reads a number of every cache line of four rows, `bytes` of each, so that they are near when they are needed. */
-function readAhead(from: usize, row: usize, bytes: usize, sink: usize): void {
+/** Reads a number of every cache line of some rows, `bytes` of each, so that they are near when they are needed. */
+function readAhead(from: usize, row: usize, rows: i32, bytes: usize, sink: usize): void {
   let sum = 0;
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < rows; i++) {
     for (let at: usize = 0; at < bytes; at += 64) sum |= load<i32>(from + at);
     from += row;
   }
@@ -211,20 +230,24 @@ function addProduct(
   // a last panel of up to four tokens takes half the arithmetic, on eight rows at a time
   const half = ((count - 1) & 7) < 4, full = half ? P - 1 : P;
   const rowBytes = <usize>K << 2, share = rowBytes / <usize>P;
-  for (let n = 0; n < whole; n += 4) {
+  for (let n = 0, height = 4; n < whole; n += height) {
+    const place = n & (STRIP - 1), six = ASC_FEATURE_RELAXED_SIMD && !half && place < 12 && n - place + STRIP <= N;
+    height = six ? 6 : 4;
     let a = w + <usize>n * rowW, rowA = rowW, stepA = stepW;
     const c = out + <usize>n * PANEL_ROW;
     // the eight rows of a half tile end here, or four rows are left over
     const pair = half && (n & 4) != 0, tiles = half && (n & 4) == 0 && n + 4 == whole ? P : full;
     if (stepW == 4) {
-      const next = n + 8 <= N ? a + 4 * rowW : a;
-      rowTiles(a, rowW, K, panel, panelBytes, tiles, c, outBytes, i32(accumulate), next, share, strip);
+      const next = n + 2 * height <= N ? a + <usize>height * rowW : a;
+      if (six) sixTiles(a, rowA, stepA, K, panel, panelBytes, P, c, outBytes, i32(accumulate), next, share, strip);
+      else rowTiles(a, rowW, K, panel, panelBytes, tiles, c, outBytes, i32(accumulate), next, share, strip);
     } else {
-      if ((n & (STRIP - 1)) == 0) packStrip(a, stepW, K, min(STRIP, N - n), strip);
-      a = strip + <usize>((n & (STRIP - 1)) << 2);
+      if (place == 0) packStrip(a, stepW, K, min(STRIP, N - n), strip);
+      a = strip + (<usize>place << 2);
       rowA = 4;
       stepA = STRIP << 2;
-      columnTiles(a, K, panel, panelBytes, tiles, c, outBytes, i32(accumulate));
+      if (six) sixTiles(a, rowA, stepA, K, panel, panelBytes, P, c, outBytes, i32(accumulate), 0, 0, 0);
+      else columnTiles(a, K, panel, panelBytes, tiles, c, outBytes, i32(accumulate));
     }
     if (pair) {
       const last = <usize>full * panelBytes;

@@ -1,5 +1,5 @@
 import { fma } from './exp';
-import { columnTile, edgeTile, rowTile } from './tile';
+import { columnTile, edgeTile, inSixes, rowTile, sixTile } from './tile';
 
 /**
  * C [rows, columns] (+)= A [rows, n] B [n, columns] for any sizes, A(i, s) = a[i * rowA + s * stepA] with one stride of 4.
@@ -13,6 +13,9 @@ export function product(
   for (; j + 8 <= columns; j += 8) {
     const at = <usize>j << 2;
     let i = 0;
+    for (; ASC_FEATURE_RELAXED_SIMD && i < inSixes(rows); i += 6) {
+      sixTile(a + <usize>i * rowA, rowA, stepA, b + at, stepB, n, c + <usize>i * rowC + at, rowC, accumulate);
+    }
     for (; i + 4 <= rows; i += 4) {
       const pa = a + <usize>i * rowA, pc = c + <usize>i * rowC + at;
       if (stepA == 4) rowTile(pa, rowA, b + at, stepB, n, pc, rowC, accumulate);

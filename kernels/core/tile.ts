@@ -93,6 +93,54 @@ export function columnTile(
   v128.store(c2, c20); v128.store(c2, c21, 16); v128.store(c3, c30); v128.store(c3, c31, 16);
 }
 
+/** How many of some rows go in sixes, so that fours remain. */
+// @ts-ignore: decorator
+@inline
+export function inSixes(rows: i32): i32 {
+  return rows / 12 * 12;
+}
+
+/**
+ * Six rows, A(i, s) = a[i * rowA + s * stepA], for fused multiply-adds: twelve sums keep them busy, with eight they are no
+ * faster than separate ones. Those would need registers for their products too.
+ */
+// @ts-ignore: decorator
+@inline
+export function sixTile(
+  a: usize, rowA: usize, stepA: usize, b: usize, stepB: usize, n: i32, c: usize, rowC: usize, accumulate: bool,
+): void {
+  const c1 = c + rowC, c2 = c1 + rowC, c3 = c2 + rowC, c4 = c3 + rowC, c5 = c4 + rowC;
+  let c00 = f32x4.splat(0), c01 = f32x4.splat(0), c10 = f32x4.splat(0), c11 = f32x4.splat(0);
+  let c20 = f32x4.splat(0), c21 = f32x4.splat(0), c30 = f32x4.splat(0), c31 = f32x4.splat(0);
+  let c40 = f32x4.splat(0), c41 = f32x4.splat(0), c50 = f32x4.splat(0), c51 = f32x4.splat(0);
+  if (accumulate) {
+    c00 = v128.load(c); c01 = v128.load(c, 16); c10 = v128.load(c1); c11 = v128.load(c1, 16);
+    c20 = v128.load(c2); c21 = v128.load(c2, 16); c30 = v128.load(c3); c31 = v128.load(c3, 16);
+    c40 = v128.load(c4); c41 = v128.load(c4, 16); c50 = v128.load(c5); c51 = v128.load(c5, 16);
+  }
+  let a0 = a, a1 = a0 + rowA, a2 = a1 + rowA, a3 = a2 + rowA, a4 = a3 + rowA, a5 = a4 + rowA, pb = b;
+  for (let s = n; s > 0; s--) {
+    const b0 = v128.load(pb), b1 = v128.load(pb, 16); // [8]
+    let x = v128.load32_splat(a0);
+    c00 = fma(x, b0, c00); c01 = fma(x, b1, c01);
+    x = v128.load32_splat(a1);
+    c10 = fma(x, b0, c10); c11 = fma(x, b1, c11);
+    x = v128.load32_splat(a2);
+    c20 = fma(x, b0, c20); c21 = fma(x, b1, c21);
+    x = v128.load32_splat(a3);
+    c30 = fma(x, b0, c30); c31 = fma(x, b1, c31);
+    x = v128.load32_splat(a4);
+    c40 = fma(x, b0, c40); c41 = fma(x, b1, c41);
+    x = v128.load32_splat(a5);
+    c50 = fma(x, b0, c50); c51 = fma(x, b1, c51);
+    pb += stepB;
+    a0 += stepA; a1 += stepA; a2 += stepA; a3 += stepA; a4 += stepA; a5 += stepA;
+  }
+  v128.store(c, c00); v128.store(c, c01, 16); v128.store(c1, c10); v128.store(c1, c11, 16);
+  v128.store(c2, c20); v128.store(c2, c21, 16); v128.store(c3, c30); v128.store(c3, c31, 16);
+  v128.store(c4, c40); v128.store(c4, c41, 16); v128.store(c5, c50); v128.store(c5, c51, 16);
+}
+
 /** Any tile at the edge, rows <= 4 and columns <= 8, one element of C at a time: A(i, s) = a[i * rowA + s * stepA]. */
 export function edgeTile(
   a: usize, rowA: usize, stepA: usize, b: usize, stepB: usize, n: i32,

@@ -91,9 +91,7 @@ export function fillCall(
 function correctPanel(c: Chunk, panel: i32): void {
   const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
   const e = c.values + <usize>panel * c.valuePanel;
-  for (let block: usize = 0; block < 4; block++) {
-    columnTile(c.full + (block << 4), ROW, state, PANEL_ROW, c.K, e + (block << 7), PANEL_ROW, true);
-  }
+  product(c.full, 4, ROW, state, PANEL_ROW, c.K, e, PANEL_ROW, 16, 8, true);
   for (let block = 0; block < 4; block++) {
     const row = c.scores + <usize>(block * 4) * ROW;
     if (c.writes == 2) {
@@ -108,9 +106,9 @@ function correctPanel(c: Chunk, panel: i32): void {
 function readPanel(c: Chunk, panel: i32): void {
   const state = c.state + <usize>panel * (<usize>c.K * PANEL_ROW);
   const e = c.values + <usize>panel * c.valuePanel, o = c.outputs + <usize>panel * PAIR_PANEL;
+  product(c.full + HALF, 4, ROW, state, PANEL_ROW, c.K, o, PANEL_ROW, 16, 8, false);
   for (let block = 0; block < 4; block++) {
     const out = o + (<usize>block << 7), row = c.scores + <usize>(16 + block * 4) * ROW;
-    columnTile(c.full + HALF + (<usize>block << 4), ROW, state, PANEL_ROW, c.K, out, PANEL_ROW, false);
     rowTile(row, ROW, e, PANEL_ROW, block * 4 + 4, out, PANEL_ROW, true);
     if (c.writes == 2) rowTile(row + HALF, ROW, e + 16 * PANEL_ROW, PANEL_ROW, block * 4 + 4, out, PANEL_ROW, true);
   }

@@ -1,4 +1,4 @@
-/** How a call is cut into work items, as `heapTurns` of src/linear writes it. */
+/** How a call is cut into work items, as `takeTurns` of src/linear writes it. */
 @unmanaged
 export class Turns {
   /** int32 [N + 1], in tokens of `steps` steps each */

@@ -3,7 +3,7 @@ export { groupedMatMul, groupedSum, rowProducts } from './groupedMatMul';
 export { groupedOuter } from '../core/groupedOuter';
 export { moeActivationBackward, moeCombine, moeMlp, moeSlotWeights } from './moeMlp';
 export { routingWeights, routingWeightsBackward, topkRouting } from './topkRouting';
-export { columnTiles, halfTile, rowTiles } from '../core/panel';
+export { columnTiles, halfTile, rowTiles, sixTiles } from '../core/panel';
 export {
   balanceLoss, balanceLossBackward, routerZLoss, routerZLossBackward, updateRouterBias,
 } from './losses';

@@ -7,6 +7,7 @@ import { info, ready, scaledDotProductAttention, setThreads } from '../../src/in
 import { worthwhile } from '../../src/runtime/launch';
 import { state } from '../../src/runtime/modules';
 import { difference, outputsAndGradients } from '../bits';
+import { longRecurrences } from './longRecurrences';
 
 /** Of one call, so that a race has several chances to show. */
 const REPEATS = 3;
@@ -19,7 +20,10 @@ beforeAll(() => {
 afterEach(() => setThreads(2));
 
 describe('results are the same bits on any number of threads', () => {
-  const cases = catalog.flatMap(({ name, cases }) => cases.map((c) => ({ name, c })));
+  const cases = [
+    ...catalog.flatMap(({ name, cases }) => cases.map((c) => ({ name, c }))),
+    ...longRecurrences.map((c) => ({ name: 'a sequence cut into chained items', c })),
+  ];
   const expected = new Map<string, Float64Array[]>();
   const idOf = ({ name, c }: (typeof cases)[number]) => `${name} ${c.id}`;
 
@@ -47,7 +51,10 @@ describe('results are the same bits on any number of threads', () => {
   });
 });
 
-it('a call whose range traps on a worker throws, and the pool goes on', () => {
+it.each([
+  ['independent items', 64],
+  ['chains of items', 4],
+])('a call whose range traps on a worker throws, and the pool goes on: %s', (_, after) => {
   const far = 2 ** 31;
   // rows far outside of the heap; the calling thread takes its time with the first, so that the worker claims some
   let patience = 1000;
@@ -56,9 +63,25 @@ it('a call whose range traps on a worker throws, and the pool goes on', () => {
     patience = 0;
   };
   const args = [far, 0, far, 4, 0.25, 1e-6, 0];
-  expect(() => pool().run('nn', 'rmsNorm', slowly, args, [0, 0, 0, 0, 0, 0, 0], 64)).toThrow(
+  expect(() => pool().run('nn', 'rmsNorm', slowly, args, [0, 0, 0, 0, 0, 0, 0], 64, after)).toThrow(
     /^rmsNorm: a worker failed: RuntimeError: memory access out of bounds/,
   );
+  const x = randomNormal([1, 64, 4, 16]);
+  const output = scaledDotProductAttention(x, x, x);
+  expect(output.dataSync().every(Number.isFinite)).toBe(true);
+  expect(info().threads.count).toBe(2);
+  dispose([x, output]);
+});
+
+it('a call that throws in a chain of items ends, and the pool goes on', () => {
+  let links = 0;
+  const throwing = (...args: number[]) => {
+    expect(args.at(-1)! - args.at(-2)!).toBe(1);
+    if (++links === 5) throw new Error('enough');
+  };
+  // rows of no numbers, of which nothing is read or written
+  const args = [0, 0, 0, 0, 1, 1e-6, 0];
+  expect(() => pool().run('nn', 'rmsNorm', throwing, args, [0, 0, 0, 0, 0, 0, 0], 4000, 3)).toThrow('enough');
   const x = randomNormal([1, 64, 4, 16]);
   const output = scaledDotProductAttention(x, x, x);
   expect(output.dataSync().every(Number.isFinite)).toBe(true);
