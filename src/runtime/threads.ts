@@ -183,7 +183,7 @@ export class ThreadPool {
   private runLink(entry: string, i: number, after: number, run: () => void): void {
     const { done } = this.control;
     const [chain, before] = [i % after, Math.floor(i / after)];
-    this.wait(entry, done, chain, (n) => n === before);
+    this.wait(entry, done, chain, (n) => n >= before);
     try {
       run();
     } finally {
