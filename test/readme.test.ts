@@ -19,10 +19,25 @@ it('the README says each thing once', () => {
 });
 
 it('numbers of speed are those of the committed results', () => {
+  const page = narrow(read('docs/bench.md'));
   const table = narrow(tableOf(JSON.parse(read('bench/results/node20.json'))));
-  expect(narrow(read('docs/bench.md'))).toContain(table);
+  expect(page).toContain(table);
   const [, section] = /## Speed\n([\s\S]*?)\n## /.exec(readme)!;
   const rows = section.split('\n').filter((line) => line.startsWith('|'));
   expect(rows.length).toBeGreaterThan(10);
   for (const row of rows) expect(table.split('\n')).toContain(narrow(row));
+});
+
+it.each([
+  ['Two threads', 'node20-two-threads'],
+  ['Relaxed SIMD', 'node24-relaxed'],
+])('numbers of "%s" are those of the committed results', (heading, name) => {
+  const table = narrow(tableOf(JSON.parse(read(`bench/results/${name}.json`)))).split('\n');
+  const [, section] = read('docs/bench.md').split(`## ${heading}\n`);
+  const rows = section
+    .split('\n## ')[0]
+    .split('\n')
+    .filter((line) => line.startsWith('|'));
+  expect(rows.length).toBeGreaterThan(10);
+  for (const row of rows) expect(table).toContain(narrow(row));
 });

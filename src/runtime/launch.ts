@@ -6,11 +6,10 @@ import { MOST_CHAINS } from './worker';
 /** How many work items a launch has. Those with `after` are chains: item i begins when item i - after is done. */
 export type Work = number | { items: number; after: number };
 
-/**
- * From how many milliseconds of work on waking the workers pays. Measured on two cores: waking and joining them takes
- * 10 to 30 microseconds, so half of 0.1 ms is worth it.
- */
-export const worthwhile = { ms: 0.1 };
+/** Milliseconds that waking and joining the workers takes, measured on two cores: 10 to 30 microseconds. */
+const WAKING = 0.03;
+/** From how many milliseconds of work on waking the workers pays: a call of 0.1 ms took 4 to 8% longer on two cores. */
+export const worthwhile = { ms: 0.16 };
 /**
  * Ranges of the first call of an entry point. V8 runs a function in its baseline code until it is entered anew, so one long
  * call would stay slow to its end.
@@ -60,6 +59,7 @@ export function launch(
     const strides = args.map((arg) => (arg instanceof Workspace ? arg.stride : 0));
     pool.run(family, entry, run, values, strides, items, after);
   } else run(...values, 0, items);
-  const spent = (performance.now() - start) * (together ? pool.count : 1);
+  const elapsed = performance.now() - start;
+  const spent = together ? Math.max(0, elapsed - WAKING) * pool.count : elapsed;
   rates.set(entry, spent / Math.max(1, bytes));
 }
