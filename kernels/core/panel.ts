@@ -92,8 +92,8 @@ export function fillPanel(panel: usize, bias: usize, N: i32): void {
 }
 
 /**
- * One row of the product: out[0][8] (+)= sum over k of W(0, k) * panel[k][8]. Even and odd terms have sums of their own, which
- * would wait for themselves.
+ * One row of the product: out[0][8] (+)= sum over k of W(0, k) * panel[k][8]. Even and odd terms have sums of their own: a
+ * single one would wait for itself.
  */
 function productRow(w: usize, stepW: usize, K: i32, panel: usize, out: usize, accumulate: bool): void {
   let c0 = f32x4.splat(0), c1 = f32x4.splat(0), d0 = f32x4.splat(0), d1 = f32x4.splat(0);
@@ -155,7 +155,7 @@ export function sixTiles(
   }
 }
 
-/** The same from a strip, whose steps are a cache line apart. */
+/** Four rows from a strip, whose steps are a cache line apart. */
 export function columnTiles(
   a: usize, K: i32, panel: usize, panelBytes: usize, P: i32, c: usize, outBytes: usize, accumulate: i32,
 ): void {
@@ -230,6 +230,7 @@ function addProduct(
   // a last panel of up to four tokens takes half the arithmetic, on eight rows at a time
   const half = ((count - 1) & 7) < 4, full = half ? P - 1 : P;
   const rowBytes = <usize>K << 2, share = rowBytes / <usize>P;
+  // where there are fused multiply-adds, sixteen rows are six, six and four
   for (let n = 0, height = 4; n < whole; n += height) {
     const place = n & (STRIP - 1), six = ASC_FEATURE_RELAXED_SIMD && !half && place < 12 && n - place + STRIP <= N;
     height = six ? 6 : 4;
