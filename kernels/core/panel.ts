@@ -1,5 +1,5 @@
 import { fma } from './exp';
-import { columnTile, rowTile, sixTile } from './tile';
+import { columnTile, inSixes, rowTile, sixTile } from './tile';
 
 // A panel holds up to 8 rows (tokens) of a matrix transposed, [K][8]: the lanes are tokens. A product with a weight
 // then gives the transposed result [N][8], which is a panel again, the weights being read as they lie in memory.
@@ -232,7 +232,7 @@ function addProduct(
   const rowBytes = <usize>K << 2, share = rowBytes / <usize>P;
   // where there are fused multiply-adds, sixteen rows are six, six and four
   for (let n = 0, height = 4; n < whole; n += height) {
-    const place = n & (STRIP - 1), six = ASC_FEATURE_RELAXED_SIMD && !half && place < 12 && n - place + STRIP <= N;
+    const place = n & (STRIP - 1), six = ASC_FEATURE_RELAXED_SIMD && !half && place < inSixes(STRIP) && n - place + STRIP <= N;
     height = six ? 6 : 4;
     let a = w + <usize>n * rowW, rowA = rowW, stepA = stepW;
     const c = out + <usize>n * PANEL_ROW;

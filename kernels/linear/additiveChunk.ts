@@ -3,6 +3,7 @@ import { loadLanes } from '../core/lanes';
 import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
 import { loadColumns } from '../core/transpose';
+import { stateOf, Turn, Turns } from './turns';
 
 // Every additive recurrence is
 //
@@ -185,6 +186,28 @@ export function loadState(src: usize, K: i32, V: i32, state: usize, Kp: i32, pit
 export function storeState(state: usize, pitch: usize, K: i32, V: i32, dst: usize): void {
   for (let k = 0; k < K; k++) {
     memory.copy(dst + (<usize>(k * V) << 2), state + <usize>k * pitch, <usize>V << 2);
+  }
+}
+
+/** States of the heads of an item that begins a sequence: those of h0 [N, heads, K, V], or zeros. */
+export function beginStates(
+  turn: Turn, turns: Turns, h0: usize, K: i32, V: i32, states: usize, Kp: i32, pitch: usize,
+): void {
+  if (turn.start != turn.first) return;
+  for (let head = turn.from; head < turn.to; head++) {
+    const from = h0 ? h0 + (<usize>(turn.sequence * turns.heads + head) * <usize>(K * V) << 2) : 0;
+    loadState(from, K, V, stateOf(turn, turns, head, states), Kp, pitch);
+  }
+}
+
+/** hT of the heads of an item that ends a sequence, if it is wanted. */
+export function endStates(
+  turn: Turn, turns: Turns, hT: usize, K: i32, V: i32, states: usize, pitch: usize,
+): void {
+  if (!hT || turn.stop != turn.last) return;
+  for (let head = turn.from; head < turn.to; head++) {
+    const to = hT + (<usize>(turn.sequence * turns.heads + head) * <usize>(K * V) << 2);
+    storeState(stateOf(turn, turns, head, states), pitch, K, V, to);
   }
 }
 

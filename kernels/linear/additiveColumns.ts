@@ -1,8 +1,8 @@
 import { product } from '../core/product';
 import { loadColumns } from '../core/transpose';
 import {
-  Additive, CHANNEL_GATE, checkpointOf, decayToEnd, fillAdditive, keyAt, layOutChunk, loadRows, loadState, loadValues,
-  lowerProduct, outputAt, pitchOf, queryAt, SCORES_ROW, storeRows, storeState, TOKENS, valueAt,
+  Additive, beginStates, CHANNEL_GATE, checkpointOf, decayToEnd, endStates, fillAdditive, keyAt, layOutChunk, loadRows,
+  loadValues, lowerProduct, outputAt, pitchOf, queryAt, SCORES_ROW, storeRows, TOKENS, valueAt,
 } from './additiveChunk';
 import {
   decayFromStart, Gradients, layOutGradients, moveDiagonal, queryPairs, turnOver, writeTurned,
@@ -24,15 +24,11 @@ export function additiveColumns(
   const c = changetype<Additive>(work), turn = changetype<Turn>(work + 192), x = changetype<Gradients>(work + 256);
   const turns = changetype<Turns>(cut);
   fillAdditive(c, 0, s, k, g, 0, CHANNEL_GATE, H, H, readers, M, K, scale, reverse, checkpoints, places, apart);
-  const states = layOutGradients(x, c, layOutChunk(c, work + 512)), size = <usize>(K * M) << 2;
+  const states = layOutGradients(x, c, layOutChunk(c, work + 512));
   for (let item = begin; item < end; item++) {
     if (!takeTurn(turn, turns, item)) continue;
     const sequence = turn.sequence, first = turn.first, last = turn.last, stop = turn.stop;
-    const h = <usize>(sequence * H) * size;
-    for (let head = turn.from; head < turn.to && turn.start == first; head++) {
-      const initial = h0 ? h0 + h + <usize>head * size : 0;
-      loadState(initial, K, M, stateOf(turn, turns, head, states), c.Vp, x.pitch);
-    }
+    beginStates(turn, turns, h0, K, M, states, c.Vp, x.pitch);
     for (let done = turn.start; done < stop; done += TOKENS) {
       const rows = min(TOKENS, stop - done), token = reverse ? first + last - 1 - done : done;
       const chunk = (done - first) / TOKENS;
@@ -54,9 +50,7 @@ export function additiveColumns(
         writeTurned(x, c, c.values, c.rows, x.R, x.R);
       }
     }
-    for (let head = turn.from; head < turn.to && hT != 0 && stop == last; head++) {
-      storeState(stateOf(turn, turns, head, states), x.pitch, K, M, hT + h + <usize>head * size);
-    }
+    endStates(turn, turns, hT, K, M, states, x.pitch);
   }
 }
 

@@ -2,8 +2,8 @@ import { fma } from '../core/exp';
 import { product } from '../core/product';
 import { loadColumns } from '../core/transpose';
 import {
-  Additive, checkpointOf, fillAdditive, layOutChunk, loadBonus, loadReader, loadState, loadValues, loadWritten, NO_GATE,
-  outputAt, pitchOf, prepareChunk, SCORES_ROW, storeRows, storeState, TOKENS, withoutDecays,
+  Additive, beginStates, checkpointOf, endStates, fillAdditive, layOutChunk, loadBonus, loadReader, loadValues, loadWritten,
+  NO_GATE, outputAt, pitchOf, prepareChunk, SCORES_ROW, storeRows, storeState, TOKENS, withoutDecays,
 } from './additiveChunk';
 import { stateOf, takeTurn, Turn, Turns } from './turns';
 
@@ -19,16 +19,12 @@ export function additiveForward(
 ): void {
   const c = changetype<Additive>(work), turn = changetype<Turn>(work + 192), turns = changetype<Turns>(cut);
   fillAdditive(c, q, k, v, g, u, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
-  const states = layOutChunk(c, work + 256), size = <usize>(K * V) << 2;
+  const states = layOutChunk(c, work + 256);
   if (gate == NO_GATE) withoutDecays(c);
   for (let item = begin; item < end; item++) {
     if (!takeTurn(turn, turns, item)) continue;
     const sequence = turn.sequence, first = turn.first, last = turn.last, stop = turn.stop;
-    const h = <usize>(sequence * HV) * size;
-    for (let head = turn.from; head < turn.to && turn.start == first; head++) {
-      const initial = h0 ? h0 + h + <usize>head * size : 0;
-      loadState(initial, K, V, stateOf(turn, turns, head, states), c.Kp, c.rowS);
-    }
+    beginStates(turn, turns, h0, K, V, states, c.Kp, c.rowS);
     for (let done = turn.start; done < stop; done += TOKENS) {
       const rows = min(TOKENS, stop - done), token = reverse ? first + last - 1 - done : done;
       for (let head = turn.from; head < turn.to; head++) {
@@ -57,9 +53,7 @@ export function additiveForward(
         }
       }
     }
-    for (let head = turn.from; head < turn.to && hT != 0 && stop == last; head++) {
-      storeState(stateOf(turn, turns, head, states), c.rowS, K, V, hT + h + <usize>head * size);
-    }
+    endStates(turn, turns, hT, K, V, states, c.rowS);
   }
 }
 
