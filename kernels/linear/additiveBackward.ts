@@ -3,9 +3,10 @@ import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
 import { loadColumns, storeColumns, transpose4 } from '../core/transpose';
 import {
-  Additive, CHANNEL_GATE, checkpointOf, decayScores, decayToEnd, fillAdditive, keyAt, layOutChunk, loadBonus, loadReader,
-  loadRows, loadValues, loadWritten, lowerProduct, NO_GATE, outputAt, pitchOf, prepareChunk, queryAt, scaleRows, SCORES_ROW,
-  shareTotal, storeRows, TOKENS, valueAt, withoutDecays,
+  Additive, CHANNEL_GATE, checkpointOf, decayScores, decayToEnd, fetchGates, fetchInputs, fetchKeys, fetchOutputs,
+  fetchQueries, fetchValues, fillAdditive, keyAt, layOutChunk, loadBonus, loadReader, loadRows, loadValues, loadWritten,
+  lowerProduct, NO_GATE, outputAt, pitchOf, prepareChunk, queryAt, scaleRows, SCORES_ROW, shareTotal, storeRows, TOKENS,
+  valueAt, withoutDecays,
 } from './additiveChunk';
 
 // With R the gradient of the state after a chunk and dA = dO V^T, each product carrying the decay between its tokens,
@@ -101,6 +102,16 @@ export function additiveBackward(
       }
       for (let n = stop - 1; n >= start; n--) {
         const rows = min(TOKENS, last - first - n * TOKENS), token = tokenOf(c, first, last, n);
+        for (let turn = 0; turn < turns; turn += x.members) {
+          const head = takeTurn(x, turn, group), next = head + x.members;
+          fetchInputs(c, head, next, token, rows);
+          fetchQueries(c, q, head, next, token, rows);
+          fetchOutputs(c, dOutput, head, next, token, rows);
+          fetchQueries(c, dq + partial * <usize>readers, head, next, token, rows);
+          if (dk) fetchKeys(c, dk + partial, head, next, token, rows);
+          if (dv) fetchValues(c, dv, head, next, token, rows);
+          if (dg) fetchGates(c, dg, head, next, token, rows);
+        }
         for (let turn = 0; turn < turns; turn++) {
           const head = takeTurn(x, turn, group), add = turn % x.members > 0;
           const bonus = bonuses + (<usize>(turn / x.members * K) << 2);

@@ -1,4 +1,5 @@
 import { exp } from '../core/exp';
+import { fetchRows } from '../core/fetch';
 import { loadLanes } from '../core/lanes';
 import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
@@ -139,6 +140,40 @@ export function layOutChunk(c: Additive, work: usize): usize {
 export function pitchOf(c: Additive, heads: i32, D: i32): usize {
   const row = <usize>(heads * D) << 2;
   return c.reverse ? 0 - row : row;
+}
+
+/** Fetches k, v and g of heads [from, to) in a chunk. */
+export function fetchInputs(c: Additive, from: i32, to: i32, token: i32, rows: i32): void {
+  fetchKeys(c, c.k, from, to, token, rows);
+  fetchValues(c, c.v, from, to, token, rows);
+  fetchGates(c, c.g, from, to, token, rows);
+}
+
+/** Fetches what is laid out as k [T, H, K], as q, as v [T, HV, V], as the output or as g [T, HV, K] of a gate per channel. */
+export function fetchKeys(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
+  const first = keyAt(c, from, token), end = keyAt(c, to - 1, token) + (<usize>c.K << 2);
+  fetchRows(x + first, pitchOf(c, c.H, c.K), rows, end - first, c.scores);
+}
+
+export function fetchQueries(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
+  const first = queryAt(c, from, 0, token), end = queryAt(c, to - 1, c.readers, token);
+  fetchRows(x + first, pitchOf(c, c.H * c.readers, c.K), rows, end - first, c.scores);
+}
+
+export function fetchValues(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
+  const first = valueAt(c, from, token);
+  fetchRows(x + first, pitchOf(c, c.HV, c.V), rows, valueAt(c, to, token) - first, c.scores);
+}
+
+export function fetchOutputs(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
+  const first = outputAt(c, from, 0, token);
+  fetchRows(x + first, pitchOf(c, c.HV * c.readers, c.V), rows, outputAt(c, to, 0, token) - first, c.scores);
+}
+
+export function fetchGates(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
+  if (c.gate != CHANNEL_GATE) return;
+  const first = <usize>(token * c.HV + from) * <usize>c.K << 2;
+  fetchRows(x + first, pitchOf(c, c.HV, c.K), rows, <usize>((to - from) * c.K) << 2, c.scores);
 }
 
 /** dst [16, Dp] = scale src [rows, D], zeros where there is nothing. */

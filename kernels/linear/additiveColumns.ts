@@ -1,8 +1,9 @@
 import { product } from '../core/product';
 import { loadColumns } from '../core/transpose';
 import {
-  Additive, beginStates, CHANNEL_GATE, checkpointOf, decayToEnd, endStates, fillAdditive, keyAt, layOutChunk, loadRows,
-  loadValues, lowerProduct, outputAt, pitchOf, queryAt, SCORES_ROW, storeRows, TOKENS, valueAt,
+  Additive, beginStates, CHANNEL_GATE, checkpointOf, decayToEnd, endStates, fetchInputs, fetchOutputs, fetchQueries,
+  fillAdditive, keyAt, layOutChunk, loadRows, loadValues, lowerProduct, outputAt, pitchOf, queryAt, SCORES_ROW, storeRows,
+  TOKENS, valueAt,
 } from './additiveChunk';
 import {
   decayFromStart, Gradients, layOutGradients, moveDiagonal, queryPairs, turnOver, writeTurned,
@@ -32,6 +33,9 @@ export function additiveColumns(
     for (let done = turn.start; done < stop; done += TOKENS) {
       const rows = min(TOKENS, stop - done), token = reverse ? first + last - 1 - done : done;
       const chunk = (done - first) / TOKENS;
+      fetchInputs(c, turn.from, turn.to, token, rows);
+      fetchOutputs(c, q, turn.from, turn.to, token, rows);
+      fetchQueries(c, o, turn.from, turn.to, token, rows);
       for (let head = turn.from; head < turn.to; head++) {
         x.R = stateOf(turn, turns, head, states);
         if (checkpoints && chunk % apart == 0) {

@@ -2,8 +2,9 @@ import { fma } from '../core/exp';
 import { product } from '../core/product';
 import { loadColumns } from '../core/transpose';
 import {
-  Additive, beginStates, checkpointOf, endStates, fillAdditive, layOutChunk, loadBonus, loadReader, loadValues, loadWritten,
-  NO_GATE, outputAt, pitchOf, prepareChunk, SCORES_ROW, storeRows, storeState, TOKENS, withoutDecays,
+  Additive, beginStates, checkpointOf, endStates, fetchInputs, fetchOutputs, fetchQueries, fillAdditive, layOutChunk,
+  loadBonus, loadReader, loadValues, loadWritten, NO_GATE, outputAt, pitchOf, prepareChunk, SCORES_ROW, storeRows, storeState,
+  TOKENS, withoutDecays,
 } from './additiveChunk';
 import { stateOf, takeTurn, Turn, Turns } from './turns';
 
@@ -27,6 +28,11 @@ export function additiveForward(
     beginStates(turn, turns, h0, K, V, states, c.Kp, c.rowS);
     for (let done = turn.start; done < stop; done += TOKENS) {
       const rows = min(TOKENS, stop - done), token = reverse ? first + last - 1 - done : done;
+      fetchInputs(c, turn.from, turn.to, token, rows);
+      if (o) {
+        fetchQueries(c, q, turn.from, turn.to, token, rows);
+        fetchOutputs(c, o, turn.from, turn.to, token, rows);
+      }
       for (let head = turn.from; head < turn.to; head++) {
         c.state = stateOf(turn, turns, head, states);
         const chunk = (done - first) / TOKENS;

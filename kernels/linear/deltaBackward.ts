@@ -8,8 +8,8 @@ import {
 } from './deltaChunk';
 import { fillCall, writePanel } from './deltaForward';
 import {
-  Call, checkpointOf, COMBA, copyCorrections, correctionsOf, DPLR, fillKept, layOut, loadChunk, loadPanels, loadState,
-  loadValues, queryOf, storeRow, storeState,
+  Call, checkpointOf, COMBA, copyCorrections, correctionsOf, DPLR, fetchGates, fetchInputs, fetchKeys, fetchValues, fillKept,
+  layOut, loadChunk, loadPanels, loadState, loadValues, queryOf, storeRow, storeState,
 } from './deltaLoad';
 
 // With Z the gradient of the right-hand side of (I - A) E = U + X S + D V and dS' that of the state after the chunk,
@@ -96,7 +96,15 @@ export function deltaBackward(
       }
       c.reading = true;
       for (let i = stop - 1; i >= start; i--) {
-        const at = first + (i << 4), rows = min(16, last - at);
+        const at = first + (i << 4), rows = min(16, last - at), head = from % HV, next = head + to - from;
+        fetchInputs(c, call, head, next, at, rows);
+        fetchKeys(c, call, dq, head, next, at, rows);
+        fetchKeys(c, call, dk, head, next, at, rows);
+        fetchKeys(c, call, da, head, next, at, rows);
+        fetchKeys(c, call, db, head, next, at, rows);
+        fetchGates(c, call, dg, head, next, at, rows);
+        if (steps == 1) fetchValues(c, call, dO, head, next, at, rows);
+        fetchValues(c, call, dv, head, next, at, rows);
         for (let item = from; item < to; item++) {
           d.state = states + <usize>(item - from) * own;
           loadStep(c, call, d, sequence, item % HV, at, rows, i);

@@ -4,8 +4,8 @@ import {
   Chunk, HALF, PAIR_PANEL, PANEL_ROW, prepareChunk, ROW, slot, solveTile, stateTile, TOKENS_PANEL,
 } from './deltaChunk';
 import {
-  Call, checkpointOf, copyCorrections, correctionsOf, fillKept, layOut, loadChunk, loadState, loadValues, queryOf,
-  storeRow, storeState,
+  Call, checkpointOf, copyCorrections, correctionsOf, fetchInputs, fetchValues, fillKept, layOut, loadChunk, loadState,
+  loadValues, queryOf, storeRow, storeState,
 } from './deltaLoad';
 import { stateOf, takeTurn, Turn, Turns } from './turns';
 
@@ -33,6 +33,8 @@ export function deltaForward(
     }
     for (let at = turn.start; at < turn.stop; at += 16) {
       const rows = min(16, turn.stop - at), chunk = (at - turn.first) >> 4;
+      fetchInputs(c, call, turn.from, turn.to, at, rows);
+      if (steps == 1) fetchValues(c, call, o, turn.from, turn.to, at, rows);
       for (let head = turn.from; head < turn.to; head++) {
         c.state = stateOf(turn, turns, head, states);
         if (corrections && chunk % apart == 0) {

@@ -1,4 +1,5 @@
 import { exp } from '../core/exp';
+import { fetchRows } from '../core/fetch';
 import { loadColumns } from '../core/transpose';
 import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, ROW, SCALAR_GATE, TOKENS_PANEL, VECTOR_GATE } from './deltaChunk';
 
@@ -110,6 +111,36 @@ export function layOut(c: Chunk, call: Call, slots: i32, scratch: usize): usize 
     for (let k = 0; k < K; k++) store<f32>(c.total + (<usize>k << 2), 1);
   }
   return c.outputs + <usize>(V >> 3) * PAIR_PANEL;
+}
+
+/** Fetches the inputs of value heads [from, to) in a chunk. */
+export function fetchInputs(c: Chunk, call: Call, from: i32, to: i32, at: i32, rows: i32): void {
+  if (call.steps == 1) fetchKeys(c, call, call.q, from, to, at, rows);
+  fetchKeys(c, call, call.k, from, to, at, rows);
+  fetchKeys(c, call, call.a, from, to, at, rows);
+  fetchKeys(c, call, call.b, from, to, at, rows);
+  fetchValues(c, call, call.v, from, to, at, rows);
+  fetchGates(c, call, call.g, from, to, at, rows);
+}
+
+/** Fetches what is laid out as k [T, H, K] as v [T, HV, V] or as g [T, HV, K]. */
+export function fetchKeys(c: Chunk, call: Call, x: usize, from: i32, to: i32, at: i32, rows: i32): void {
+  const group = call.HV / call.H;
+  fetchHeads(c, x, call.H, call.K, from / group, (to - 1) / group + 1, at, rows);
+}
+
+export function fetchValues(c: Chunk, call: Call, x: usize, from: i32, to: i32, at: i32, rows: i32): void {
+  fetchHeads(c, x, call.HV, call.V, from, to, at, rows);
+}
+
+export function fetchGates(c: Chunk, call: Call, x: usize, from: i32, to: i32, at: i32, rows: i32): void {
+  if (call.gate == VECTOR_GATE) fetchHeads(c, x, call.HV, call.K, from, to, at, rows);
+}
+
+function fetchHeads(c: Chunk, x: usize, heads: i32, D: i32, from: i32, to: i32, at: i32, rows: i32): void {
+  if (!x) return;
+  const first = <usize>(at * heads + from) * <usize>D << 2;
+  fetchRows(x + first, <usize>(heads * D) << 2, rows, <usize>((to - from) * D) << 2, c.scores);
 }
 
 /** Loads all but the values of `rows` <= 16 steps of a value head from step `at` on; missing ones change nothing. */

@@ -154,6 +154,8 @@ export function defineFamily<K>(family: string, binaries: FamilyBinaries) {
 function defineOp<I extends string, A, K>(family: string, definition: OpDefinition<I, A, K>): Op<I, A> {
   const { name } = definition;
   const kernelName = `linnet.${name}`;
+  /** Bytes of the smallest call that ran on all threads: workers are woken while such a call is made ready. */
+  let sharedFrom = Number.POSITIVE_INFINITY;
 
   function outputSpecs(names: I[], inputs: readonly TensorInfo[], attrs: A) {
     const shape = byName(names, inputs, (tensor) => tensor.shape as Shape);
@@ -173,6 +175,10 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
     if (recorded)
       specs.push(...(definition.kept?.(shape, attrs) ?? []).map((kept) => ({ shape: kept, dtype: FLOAT })));
     const bytes = specs.reduce((sum, spec) => sum + util.sizeFromShape([...spec.shape]) * 4, 0);
+    const moved = inputs.reduce((sum, { shape: given }) => sum + util.sizeFromShape(given) * 4, bytes);
+    const threads = threadsOf(backend);
+    let shared = false;
+    if (moved >= sharedFrom) threads?.wake();
     reserve(backend, name, bytes);
     const outputs: TensorInfo[] = [];
     const scratch = new Scratch(backend, name);
@@ -180,8 +186,6 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
       for (const spec of specs) outputs.push(backend.makeOutput([...spec.shape], spec.dtype));
       if (bytes === 0) return outputs;
       const kernels = entryPoints(backend, family);
-      const threads = threadsOf(backend);
-      const moved = inputs.reduce((sum, { shape: given }) => sum + util.sizeFromShape(given) * 4, bytes);
       definition.kernel({
         // absent inputs read as undefined, which becomes pointer 0 at the call
         input: byName(names, inputs, (tensor) => pointerTo(backend, tensor)) as Record<I, number>,
@@ -193,9 +197,12 @@ function defineOp<I extends string, A, K>(family: string, definition: OpDefiniti
         scratch: (size) => scratch.take(size),
         workspace: (size) => scratch.takeFor(threads?.count ?? 1, size),
         threads: threads?.count ?? 1,
-        launch: (entry, work, ...args) =>
-          launch(kernels, threads, family, entry as string, work, args, moved),
+        launch: (entry, work, ...args) => {
+          shared = launch(kernels, threads, family, entry as string, work, args, moved) || shared;
+        },
       });
+      if (shared) sharedFrom = Math.min(sharedFrom, moved);
+      else if (threads !== undefined && moved >= sharedFrom) sharedFrom = Number.POSITIVE_INFINITY;
       return outputs;
     } catch (error) {
       for (const output of outputs) backend.disposeData(output.dataId, true);

@@ -27,7 +27,10 @@ export function threadsOf(backend: WasmBackend): ThreadPool | undefined {
   return pool.memory === memoryOf(backend) ? pool.threads : undefined;
 }
 
-/** Runs an entry point over its work items, on all threads when the last call says that there is work enough. */
+/**
+ * Runs an entry point over its work items, on all threads when the last call says that there is work enough; returns whether
+ * it was on all.
+ */
 export function launch(
   kernels: EntryPoints,
   pool: ThreadPool | undefined,
@@ -36,9 +39,9 @@ export function launch(
   work: Work,
   args: readonly (number | Workspace | undefined)[],
   bytes: number,
-): void {
+): boolean {
   const { items, after } = typeof work === 'number' ? { items: work, after: work } : work;
-  if (items === 0) return;
+  if (items === 0) return false;
   const run = kernels[entry];
   const values = args.map((arg) => (arg instanceof Workspace ? arg.pointer : (arg ?? 0)));
   const rate = rates.get(entry);
@@ -46,12 +49,12 @@ export function launch(
     rates.set(entry, UNKNOWN_RATE);
     const range = Math.ceil(items / FIRST_RANGES);
     for (let begin = 0; begin < items; begin += range) run(...values, begin, Math.min(begin + range, items));
-    return;
+    return false;
   }
   const alone = after === 1 || (after < items && after > MOST_CHAINS);
   if (pool === undefined || alone || !pool.has(family)) {
     run(...values, 0, items);
-    return;
+    return false;
   }
   const together = rate * bytes >= worthwhile.ms;
   const start = performance.now();
@@ -62,4 +65,5 @@ export function launch(
   const elapsed = performance.now() - start;
   const spent = together ? Math.max(0, elapsed - WAKING) * pool.count : elapsed;
   rates.set(entry, spent / Math.max(1, bytes));
+  return together;
 }

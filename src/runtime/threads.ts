@@ -130,6 +130,11 @@ export class ThreadPool {
     return this.families.includes(family);
   }
 
+  /** Has the workers awake for a call that is being made ready. */
+  wake(): void {
+    Atomics.notify(this.control.slots, SLOT.call);
+  }
+
   /**
    * Runs `entry` over `items` work items on all threads, item i not before item i - after is done, and returns when all are.
    * Argument i of thread n is `values[i] + n * strides[i]`.
