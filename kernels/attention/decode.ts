@@ -1,5 +1,6 @@
+import { fetchRows } from '../core/fetch';
 import { columnTile } from '../core/tile';
-import { sumLanes4, touch } from '../core/reduce';
+import { sumLanes4 } from '../core/reduce';
 import { fma } from '../core/exp';
 import { finiteMax, KEYS, LOG2E, rescale } from './score';
 import { finishRow, outputsOf, resetTile, softmaxLanes, tileBytes } from './tile';
@@ -35,7 +36,8 @@ export function attentionDecode(
     for (let first = lo; first < hi; first += KEYS) {
       const keys = min(KEYS, hi - first), at = <usize>(b * Tk + first);
       const K = k + at * rowK, V = v + at * rowV;
-      store<i32>(S, touch(K, <usize>keys * rowK) + touch(V, <usize>keys * rowV));
+      fetchRows(K, 0, 1, <usize>keys * rowK, S);
+      fetchRows(V, 0, 1, <usize>keys * rowV, S);
       for (let head = 0; head < Hq;) {
         const inBundle = head % bundle, heads = min(4, min(bundle - inBundle, Hq - head)), kv = <usize>(head / group);
         const tile = own + <usize>(head / bundle) * partHeads + <usize>(inBundle >> 3) * size;

@@ -30,13 +30,3 @@ export function dot(a: usize, b: usize, n: i32): f32 {
   for (; i < n; i++) sum += load<f32>(a + (<usize>i << 2)) * load<f32>(b + (<usize>i << 2));
   return sum;
 }
-
-/**
- * Reads a word of every cache line. The rows of one head lie apart, and where the cache is in main memory no fetching ahead
- * finds them: 2 to 5 GB/s were measured, and 40 for all heads in one stream.
- */
-export function touch(from: usize, bytes: usize): i32 {
-  let sum = 0;
-  for (const end = from + bytes; from < end; from += 64) sum += load<i32>(from);
-  return sum;
-}

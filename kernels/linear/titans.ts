@@ -1,3 +1,4 @@
+import { fma } from '../core/exp';
 import { advance, axpy, copyOut, copyPadded, loadMatrix, matVec, scaleBy, storeMatrix, vecMat } from '../core/matrix';
 import { dot } from '../core/reduce';
 import { lossGradient, lossGradientBackward, Norm, residualNorm, residualNormBackward } from './memoryLoss';
@@ -62,12 +63,26 @@ function step(
 /** to = keep M + S, y = to^T q */
 function mix(keep: f32, M: usize, S: usize, to: usize, q: usize, y: usize, Dp: i32): void {
   const pitch = <usize>Dp << 2, w = f32x4.splat(keep);
-  for (let j: usize = 0; j < pitch; j += 16) {
+  let j: usize = 0;
+  for (; j + 64 <= pitch; j += 64) {
+    let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
+    for (let i: usize = 0, at = j; i < pitch; i += 4, at += pitch) {
+      const a = M + at, b = S + at, dst = to + at, x = v128.load32_splat(q + i);
+      const m0 = fma(w, v128.load(a), v128.load(b)), m1 = fma(w, v128.load(a, 16), v128.load(b, 16));
+      v128.store(dst, m0); v128.store(dst, m1, 16);
+      s0 = fma(x, m0, s0); s1 = fma(x, m1, s1);
+      const m2 = fma(w, v128.load(a, 32), v128.load(b, 32)), m3 = fma(w, v128.load(a, 48), v128.load(b, 48));
+      v128.store(dst, m2, 32); v128.store(dst, m3, 48);
+      s2 = fma(x, m2, s2); s3 = fma(x, m3, s3);
+    }
+    v128.store(y + j, s0); v128.store(y + j, s1, 16); v128.store(y + j, s2, 32); v128.store(y + j, s3, 48);
+  }
+  for (; j < pitch; j += 16) {
     let sum = f32x4.splat(0);
     for (let i: usize = 0, at = j; i < pitch; i += 4, at += pitch) {
-      const x = f32x4.add(f32x4.mul(w, v128.load(M + at)), v128.load(S + at));
+      const x = fma(w, v128.load(M + at), v128.load(S + at));
       v128.store(to + at, x);
-      sum = f32x4.add(sum, f32x4.mul(v128.load32_splat(q + i), x));
+      sum = fma(v128.load32_splat(q + i), x, sum);
     }
     v128.store(y + j, sum);
   }

@@ -1,7 +1,8 @@
 import { KEYS, LOG2E } from '../attention/score';
 import { outputsOf, resetTile, softmaxLanes, tileBytes } from '../attention/tile';
 import { fma, ROUND } from '../core/exp';
-import { sumLanes4, touch } from '../core/reduce';
+import { fetchRows } from '../core/fetch';
+import { sumLanes4 } from '../core/reduce';
 import { toInt16 } from './quantize';
 
 /**
@@ -42,7 +43,8 @@ export function int8Attention(
     for (let first = lo; first < hi; first += KEYS) {
       const count = min(KEYS, hi - first), at = <usize>(b * Tk + first);
       const K = keys + at * rowK, KS = keyScales + at * rowS, V = values + at * rowV, VS = valueScales + at * rowS;
-      store<i32>(S, touch(K, <usize>count * rowK) + touch(V, <usize>count * rowV));
+      fetchRows(K, 0, 1, <usize>count * rowK, S);
+      fetchRows(V, 0, 1, <usize>count * rowV, S);
       for (let h = 0; h < Hq; h += 4) {
         const kv = h / group, last = min(h + 3, Hq - 1), shared = h + 3 < Hq && last / group == kv;
         const tile = own + <usize>(h >> 3) * partTile, half = <usize>(h & 4), O = outputsOf(tile, 0) + half * rowO;
