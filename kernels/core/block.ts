@@ -1,4 +1,4 @@
-import { columnTile, inSixes, rowTile, sixTile } from './tile';
+import { columnTile, inSixes, pairTile, rowTile, sixTile } from './tile';
 
 // Strips of tiles, for sizes that are multiples of them. They are functions and have more than one caller, so that the
 // compiler does not merge them into a kernel, whose variables would push the accumulators out of the registers.
@@ -27,7 +27,15 @@ export function addRows(
 export function addColumns(
   a: usize, stepA: usize, b: usize, stepB: usize, n: i32, c: usize, rowC: usize, columns: i32,
 ): void {
-  for (let j = 0; j < columns; j += 8) {
+  let j = 0;
+  for (; ASC_FEATURE_RELAXED_SIMD && j + 16 <= columns; j += 16) {
+    sixTile(a, 4, stepA, b, stepB, n, c, rowC, true);
+    sixTile(a, 4, stepA, b + 32, stepB, n, c + 32, rowC, true);
+    pairTile(a + 24, stepA, b, stepB, n, c + 6 * rowC, rowC);
+    b += 64;
+    c += 64;
+  }
+  for (; j < columns; j += 8) {
     columnTile(a, stepA, b, stepB, n, c, rowC, true);
     columnTile(a + 16, stepA, b, stepB, n, c + (rowC << 2), rowC, true);
     b += 32;

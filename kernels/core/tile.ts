@@ -141,6 +141,26 @@ export function sixTile(
   v128.store(c4, c40); v128.store(c4, c41, 16); v128.store(c5, c50); v128.store(c5, c51, 16);
 }
 
+/** Two rows of sixteen columns, A(i, s) = a[i * 4 + s * stepA]: what sixes leave of eight rows. */
+// @ts-ignore: decorator
+@inline
+export function pairTile(a: usize, stepA: usize, b: usize, stepB: usize, n: i32, c: usize, rowC: usize): void {
+  const d = c + rowC;
+  let c0 = v128.load(c), c1 = v128.load(c, 16), c2 = v128.load(c, 32), c3 = v128.load(c, 48);
+  let d0 = v128.load(d), d1 = v128.load(d, 16), d2 = v128.load(d, 32), d3 = v128.load(d, 48);
+  let pa = a, pb = b;
+  for (let s = n; s > 0; s--) {
+    const x = v128.load32_splat(pa), y = v128.load32_splat(pa, 4), b0 = v128.load(pb), b1 = v128.load(pb, 16);
+    c0 = fma(x, b0, c0); c1 = fma(x, b1, c1); d0 = fma(y, b0, d0); d1 = fma(y, b1, d1);
+    const b2 = v128.load(pb, 32), b3 = v128.load(pb, 48);
+    c2 = fma(x, b2, c2); c3 = fma(x, b3, c3); d2 = fma(y, b2, d2); d3 = fma(y, b3, d3);
+    pa += stepA;
+    pb += stepB;
+  }
+  v128.store(c, c0); v128.store(c, c1, 16); v128.store(c, c2, 32); v128.store(c, c3, 48);
+  v128.store(d, d0); v128.store(d, d1, 16); v128.store(d, d2, 32); v128.store(d, d3, 48);
+}
+
 /** Any tile at the edge, rows <= 4 and columns <= 8, one element of C at a time: A(i, s) = a[i * rowA + s * stepA]. */
 export function edgeTile(
   a: usize, rowA: usize, stepA: usize, b: usize, stepB: usize, n: i32,
