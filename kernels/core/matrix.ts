@@ -67,14 +67,14 @@ export function matVec(m: usize, x: usize, y: usize, rows: i32, columns: i32): v
   }
 }
 
-/** y [columns] = M^T x, columns a multiple of 4 */
+/** y [columns] = M^T x, rows and columns multiples of 4 */
 export function vecMat(x: usize, m: usize, y: usize, rows: i32, columns: i32): void {
   const pitch = <usize>columns << 2;
   let j: usize = 0;
   for (; j + 64 <= pitch; j += 64) {
     let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
-    let p = m + j, a = x, i = 1;
-    for (; i < rows; i += 2, a += 8) {
+    let p = m + j, a = x;
+    for (let i = 0; i < rows; i += 2, a += 8) {
       let b = v128.load32_splat(a);
       s0 = fma(b, v128.load(p), s0); s1 = fma(b, v128.load(p, 16), s1);
       s2 = fma(b, v128.load(p, 32), s2); s3 = fma(b, v128.load(p, 48), s3);
@@ -83,11 +83,6 @@ export function vecMat(x: usize, m: usize, y: usize, rows: i32, columns: i32): v
       t0 = fma(b, v128.load(p), t0); t1 = fma(b, v128.load(p, 16), t1);
       t2 = fma(b, v128.load(p, 32), t2); t3 = fma(b, v128.load(p, 48), t3);
       p += pitch;
-    }
-    if (i == rows) {
-      const b = v128.load32_splat(a);
-      s0 = fma(b, v128.load(p), s0); s1 = fma(b, v128.load(p, 16), s1);
-      s2 = fma(b, v128.load(p, 32), s2); s3 = fma(b, v128.load(p, 48), s3);
     }
     v128.store(y + j, f32x4.add(s0, t0)); v128.store(y + j, f32x4.add(s1, t1), 16);
     v128.store(y + j, f32x4.add(s2, t2), 32); v128.store(y + j, f32x4.add(s3, t3), 48);
