@@ -17,6 +17,14 @@ export function fetchRows(src: usize, pitch: usize, rows: i32, bytes: usize, sin
   store<i32>(sink, sum);
 }
 
+/** Heads [from, to) of x [T, heads, D] of `rows` tokens, from one on or, in reverse, back from it. */
+export function fetchHeads(
+  x: usize, heads: i32, D: i32, from: i32, to: i32, token: i32, rows: i32, reverse: bool, sink: usize,
+): void {
+  const row = <usize>(heads * D) << 2, first = <usize>(token * heads + from) * <usize>D << 2;
+  fetchRows(x + first, reverse ? 0 - row : row, rows, <usize>((to - from) * D) << 2, sink);
+}
+
 // @ts-ignore: decorator
 @inline
 function fourLines(at: usize): i32 {

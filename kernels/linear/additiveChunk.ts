@@ -1,5 +1,5 @@
 import { exp } from '../core/exp';
-import { fetchRows } from '../core/fetch';
+import { fetchHeads } from '../core/fetch';
 import { loadLanes } from '../core/lanes';
 import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
@@ -151,29 +151,26 @@ export function fetchInputs(c: Additive, from: i32, to: i32, token: i32, rows: i
 
 /** Fetches what is laid out as k [T, H, K], as q, as v [T, HV, V], as the output or as g [T, HV, K] of a gate per channel. */
 export function fetchKeys(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
-  const first = keyAt(c, from, token), end = keyAt(c, to - 1, token) + (<usize>c.K << 2);
-  fetchRows(x + first, pitchOf(c, c.H, c.K), rows, end - first, c.scores);
+  const group = c.HV / c.H;
+  fetchHeads(x, c.H, c.K, from / group, (to - 1) / group + 1, token, rows, c.reverse != 0, c.scores);
 }
 
 export function fetchQueries(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
-  const first = queryAt(c, from, 0, token), end = queryAt(c, to - 1, c.readers, token);
-  fetchRows(x + first, pitchOf(c, c.H * c.readers, c.K), rows, end - first, c.scores);
+  const group = c.HV / c.H, n = c.readers, first = from / group * n, end = ((to - 1) / group + 1) * n;
+  fetchHeads(x, c.H * n, c.K, first, end, token, rows, c.reverse != 0, c.scores);
 }
 
 export function fetchValues(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
-  const first = valueAt(c, from, token);
-  fetchRows(x + first, pitchOf(c, c.HV, c.V), rows, valueAt(c, to, token) - first, c.scores);
+  fetchHeads(x, c.HV, c.V, from, to, token, rows, c.reverse != 0, c.scores);
 }
 
 export function fetchOutputs(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
-  const first = outputAt(c, from, 0, token);
-  fetchRows(x + first, pitchOf(c, c.HV * c.readers, c.V), rows, outputAt(c, to, 0, token) - first, c.scores);
+  const n = c.readers;
+  fetchHeads(x, c.HV * n, c.V, from * n, to * n, token, rows, c.reverse != 0, c.scores);
 }
 
 export function fetchGates(c: Additive, x: usize, from: i32, to: i32, token: i32, rows: i32): void {
-  if (c.gate != CHANNEL_GATE) return;
-  const first = <usize>(token * c.HV + from) * <usize>c.K << 2;
-  fetchRows(x + first, pitchOf(c, c.HV, c.K), rows, <usize>((to - from) * c.K) << 2, c.scores);
+  if (c.gate == CHANNEL_GATE) fetchHeads(x, c.HV, c.K, from, to, token, rows, c.reverse != 0, c.scores);
 }
 
 /** dst [16, Dp] = scale src [rows, D], zeros where there is nothing. */

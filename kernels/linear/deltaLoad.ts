@@ -1,5 +1,5 @@
 import { exp } from '../core/exp';
-import { fetchRows } from '../core/fetch';
+import { fetchHeads } from '../core/fetch';
 import { loadColumns } from '../core/transpose';
 import { Chunk, HALF, PAIR_PANEL, PANEL_ROW, ROW, SCALAR_GATE, TOKENS_PANEL, VECTOR_GATE } from './deltaChunk';
 
@@ -126,21 +126,15 @@ export function fetchInputs(c: Chunk, call: Call, from: i32, to: i32, at: i32, r
 /** Fetches what is laid out as k [T, H, K] as v [T, HV, V] or as g [T, HV, K]. */
 export function fetchKeys(c: Chunk, call: Call, x: usize, from: i32, to: i32, at: i32, rows: i32): void {
   const group = call.HV / call.H;
-  fetchHeads(c, x, call.H, call.K, from / group, (to - 1) / group + 1, at, rows);
+  if (x) fetchHeads(x, call.H, call.K, from / group, (to - 1) / group + 1, at, rows, false, c.scores);
 }
 
 export function fetchValues(c: Chunk, call: Call, x: usize, from: i32, to: i32, at: i32, rows: i32): void {
-  fetchHeads(c, x, call.HV, call.V, from, to, at, rows);
+  if (x) fetchHeads(x, call.HV, call.V, from, to, at, rows, false, c.scores);
 }
 
 export function fetchGates(c: Chunk, call: Call, x: usize, from: i32, to: i32, at: i32, rows: i32): void {
-  if (call.gate == VECTOR_GATE) fetchHeads(c, x, call.HV, call.K, from, to, at, rows);
-}
-
-function fetchHeads(c: Chunk, x: usize, heads: i32, D: i32, from: i32, to: i32, at: i32, rows: i32): void {
-  if (!x) return;
-  const first = <usize>(at * heads + from) * <usize>D << 2;
-  fetchRows(x + first, <usize>(heads * D) << 2, rows, <usize>((to - from) * D) << 2, c.scores);
+  if (x && call.gate == VECTOR_GATE) fetchHeads(x, call.HV, call.K, from, to, at, rows, false, c.scores);
 }
 
 /** Loads all but the values of `rows` <= 16 steps of a value head from step `at` on; missing ones change nothing. */

@@ -6,7 +6,7 @@ import { MOST_CHAINS } from './worker';
 /** How many work items a launch has. Those with `after` are chains: item i begins when item i - after is done. */
 export type Work = number | { items: number; after: number };
 
-/** Milliseconds that waking and joining the workers takes, measured on two cores: 10 to 30 microseconds. */
+/** Milliseconds that waking and joining the workers takes where they nap, measured on two cores: 10 to 45 microseconds. */
 const WAKING = 0.03;
 /** From how many milliseconds of work on waking the workers pays: a call of 0.1 ms took 4 to 8% longer on two cores. */
 export const worthwhile = { ms: 0.16 };
