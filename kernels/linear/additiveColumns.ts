@@ -8,7 +8,7 @@ import {
 import {
   decayFromStart, Gradients, layOutGradients, moveDiagonal, queryPairs, turnOver, writeTurned,
 } from './additiveBackward';
-import { stateOf, takeTurn, Turn, Turns } from './turns';
+import { spansDone, stateOf, stopsFor, takeTurn, Turn, Turns } from './turns';
 
 // S_t = S_{t-1} diag(w_t) + k_t s_t^T, o_t = S_t^T q_t: columns of the state decay. Turned over, with s as keys and k as
 // values, o is what dQ is on the way back of an additive recurrence with dO = q, and found in the same way.
@@ -21,17 +21,17 @@ export function additiveColumns(
   q: usize, k: usize, s: usize, g: usize, h0: usize, o: usize, hT: usize, cut: usize, work: usize,
   H: i32, readers: i32, K: i32, M: i32, scale: f32, reverse: i32,
   checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
-): void {
+): i32 {
   const c = changetype<Additive>(work), turn = changetype<Turn>(work + 192), x = changetype<Gradients>(work + 256);
   const turns = changetype<Turns>(cut);
   fillAdditive(c, 0, s, k, g, 0, CHANNEL_GATE, H, H, readers, M, K, scale, reverse, checkpoints, places, apart);
   const states = layOutGradients(x, c, layOutChunk(c, work + 512));
-  for (let item = begin; item < end; item++) {
-    if (!takeTurn(turn, turns, item)) continue;
-    const sequence = turn.sequence, first = turn.first, last = turn.last, stop = turn.stop;
+  for (let next = begin; next < end;) {
+    next = takeTurn(turn, turns, next, end);
+    const sequence = turn.sequence, first = turn.first, last = turn.last;
     beginStates(turn, turns, h0, K, M, states, c.Vp, x.pitch);
-    for (let done = turn.start; done < stop; done += TOKENS) {
-      const rows = min(TOKENS, stop - done), token = reverse ? first + last - 1 - done : done;
+    for (let done = turn.start; done < last && !stopsFor(turn, turns, done); done += TOKENS) {
+      const rows = min(TOKENS, last - done), token = reverse ? first + last - 1 - done : done;
       const chunk = (done - first) / TOKENS;
       fetchInputs(c, turn.from, turn.to, token, rows);
       fetchOutputs(c, q, turn.from, turn.to, token, rows);
@@ -56,6 +56,7 @@ export function additiveColumns(
     }
     endStates(turn, turns, hT, K, M, states, x.pitch);
   }
+  return spansDone(turn, turns);
 }
 
 /** Leaves o of the loaded queries in dqState. */

@@ -6,7 +6,7 @@ import {
   loadBonus, loadReader, loadValues, loadWritten, NO_GATE, outputAt, pitchOf, prepareChunk, SCORES_ROW, storeRows, storeState,
   TOKENS, withoutDecays,
 } from './additiveChunk';
-import { stateOf, takeTurn, Turn, Turns } from './turns';
+import { spansDone, stateOf, stopsFor, takeTurn, Turn, Turns } from './turns';
 
 /**
  * o and the final state of an additive recurrence, for the items [begin, end) of `turns`. Each key head has `readers` query
@@ -17,17 +17,17 @@ export function additiveForward(
   q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, cut: usize, work: usize,
   gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32,
   checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
-): void {
+): i32 {
   const c = changetype<Additive>(work), turn = changetype<Turn>(work + 192), turns = changetype<Turns>(cut);
   fillAdditive(c, q, k, v, g, u, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
   const states = layOutChunk(c, work + 256);
   if (gate == NO_GATE) withoutDecays(c);
-  for (let item = begin; item < end; item++) {
-    if (!takeTurn(turn, turns, item)) continue;
-    const sequence = turn.sequence, first = turn.first, last = turn.last, stop = turn.stop;
+  for (let next = begin; next < end;) {
+    next = takeTurn(turn, turns, next, end);
+    const sequence = turn.sequence, first = turn.first, last = turn.last;
     beginStates(turn, turns, h0, K, V, states, c.Kp, c.rowS);
-    for (let done = turn.start; done < stop; done += TOKENS) {
-      const rows = min(TOKENS, stop - done), token = reverse ? first + last - 1 - done : done;
+    for (let done = turn.start; done < last && !stopsFor(turn, turns, done); done += TOKENS) {
+      const rows = min(TOKENS, last - done), token = reverse ? first + last - 1 - done : done;
       fetchInputs(c, turn.from, turn.to, token, rows);
       if (o) {
         fetchQueries(c, q, turn.from, turn.to, token, rows);
@@ -61,6 +61,7 @@ export function additiveForward(
     }
     endStates(turn, turns, hT, K, V, states, c.rowS);
   }
+  return spansDone(turn, turns);
 }
 
 /** O = Q S + A V of eight columns. */

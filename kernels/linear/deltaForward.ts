@@ -7,7 +7,7 @@ import {
   Call, checkpointOf, copyCorrections, correctionsOf, fetchInputs, fetchValues, fillKept, layOut, loadChunk, loadState,
   loadValues, queryOf, storeRow, storeState,
 } from './deltaLoad';
-import { stateOf, takeTurn, Turn, Turns } from './turns';
+import { spansDone, stateOf, stopsFor, takeTurn, Turn, Turns } from './turns';
 
 /**
  * o and the final state of a delta rule in chunks of 16 steps, for the items [begin, end) of `turns`. h0, o and hT may be 0
@@ -19,20 +19,20 @@ export function deltaForward(
   cut: usize, scratch: usize, form: i32, gate: i32, sigmoid: i32, normalize: i32,
   H: i32, HV: i32, K: i32, V: i32, steps: i32, scale: f32,
   corrections: usize, checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
-): void {
+): i32 {
   const call = changetype<Call>(scratch), c = changetype<Chunk>(scratch + 256);
   const turn = changetype<Turn>(scratch + 192), turns = changetype<Turns>(cut);
   fillCall(call, q, k, v, g, beta, a, b, turns.offsets, form, gate, sigmoid, normalize, H, HV, K, V, steps, scale);
   fillKept(call, corrections, checkpoints, places, apart);
   const states = layOut(c, call, 1, scratch + 512), size = <usize>(K * V) << 2;
-  for (let item = begin; item < end; item++) {
-    if (!takeTurn(turn, turns, item)) continue;
+  for (let next = begin; next < end;) {
+    next = takeTurn(turn, turns, next, end);
     const sequence = turn.sequence, h = <usize>(sequence * HV) * size;
     for (let head = turn.from; head < turn.to && turn.start == turn.first; head++) {
       loadState(c, call, h0 ? h0 + h + <usize>head * size : 0, stateOf(turn, turns, head, states));
     }
-    for (let at = turn.start; at < turn.stop; at += 16) {
-      const rows = min(16, turn.stop - at), chunk = (at - turn.first) >> 4;
+    for (let at = turn.start; at < turn.last && !stopsFor(turn, turns, at); at += 16) {
+      const rows = min(16, turn.last - at), chunk = (at - turn.first) >> 4;
       fetchInputs(c, call, turn.from, turn.to, at, rows);
       if (steps == 1) fetchValues(c, call, o, turn.from, turn.to, at, rows);
       for (let head = turn.from; head < turn.to; head++) {
@@ -62,6 +62,7 @@ export function deltaForward(
       storeState(c, call, stateOf(turn, turns, head, states), hT + h + <usize>head * size);
     }
   }
+  return spansDone(turn, turns);
 }
 
 export function fillCall(

@@ -5,17 +5,20 @@ export class Turns {
   offsets: usize;
   steps: i32;
   heads: i32;
-  /** heads of an item, which take turns at a chunk, so that its rows are read in the order they lie in */
+  /** heads of an item, and how many heads at most take turns at a chunk, so that its rows are read in the order they lie in */
+  unit: i32;
   together: i32;
-  /** items that begin a sequence; item i + lanes goes on where item i has stopped, `span` steps after its start */
-  lanes: i32;
+  /** items [N, heads / unit], and steps after which those of a longer run may stop for others to go on with a part of them */
+  items: i32;
   span: i32;
-  /** [N, heads] states between items of `bytes` each, 0 where no item goes on */
+  /** [N, heads] states of `bytes` each between runs, 0 where no item stops early */
   carried: usize;
   bytes: usize;
+  /** threads that wait for work */
+  waiting: i32;
 }
 
-/** What a work item takes: heads [from, to) of a sequence, and of its steps [first, last) those of [start, stop). */
+/** What a thread does at a time: heads [from, to) of a sequence, and of its steps [first, last) those of [start, stop). */
 @unmanaged
 export class Turn {
   sequence: i32;
@@ -27,21 +30,46 @@ export class Turn {
   stop: i32;
 }
 
-/** Whether the item has anything to do: its sequence may be over. */
-export function takeTurn(turn: Turn, turns: Turns, item: i32): bool {
-  const groups = (turns.heads + turns.together - 1) / turns.together, lane = item % turns.lanes;
-  turn.sequence = lane / groups;
-  turn.from = lane % groups * turns.together;
-  turn.to = min(turn.from + turns.together, turns.heads);
-  const bounds = turns.offsets + (<usize>turn.sequence << 2);
+/**
+ * Items of `begin`, and those up to `end`, that take turns: `begin` and `end` are items, or items that go on from a later
+ * span, `items` further on for each. Returns where the next turn begins.
+ */
+export function takeTurn(turn: Turn, turns: Turns, begin: i32, end: i32): i32 {
+  const groups = (turns.heads + turns.unit - 1) / turns.unit, item = begin % turns.items, sequence = item / groups;
+  const group = item - sequence * groups, many = min(end - begin, max(1, turns.together / turns.unit));
+  const next = min(group + many, groups), bounds = turns.offsets + (<usize>sequence << 2);
+  turn.sequence = sequence;
+  turn.from = group * turns.unit;
+  turn.to = min(next * turns.unit, turns.heads);
   turn.first = load<i32>(bounds) * turns.steps;
   turn.last = load<i32>(bounds, 4) * turns.steps;
-  turn.start = turn.first + item / turns.lanes * turns.span;
-  turn.stop = min(turn.start + turns.span, turn.last);
-  return turn.start < turn.last || item < turns.lanes;
+  turn.start = turn.first + begin / turns.items * turns.span;
+  turn.stop = turn.last;
+  return begin + next - group;
 }
 
-/** Where the state of a head lies: between the items of its sequence, or among `states` of this item. */
+/** Bytes of states times steps from which on it pays that two threads share them: 0.7 ms of work for one. */
+const WORTH_SHARING: i64 = 1 << 22;
+
+/** Whether the turn stops before a step because another thread has nothing to do, and enough is left for both. */
+// @ts-ignore: decorator
+@inline
+export function stopsFor(turn: Turn, turns: Turns, step: i32): bool {
+  if (turns.waiting == 0 || (step - turn.first) % turns.span != 0 || step == turn.start) return false;
+  const heads = turn.to - turn.from;
+  if (heads <= turns.unit || <i64>(turn.last - step) * <i64>heads * <i64>turns.bytes < WORTH_SHARING) return false;
+  turn.stop = step;
+  return true;
+}
+
+/** Spans that are done after the turn, or more than any sequence has. */
+// @ts-ignore: decorator
+@inline
+export function spansDone(turn: Turn, turns: Turns): i32 {
+  return turn.stop == turn.last ? i32.MAX_VALUE : (turn.stop - turn.first) / turns.span;
+}
+
+/** Where the state of a head lies: between runs, or among `states` of this item. */
 // @ts-ignore: decorator
 @inline
 export function stateOf(turn: Turn, turns: Turns, head: i32, states: usize): usize {

@@ -12,8 +12,9 @@ import {
   util,
 } from '@tensorflow/tfjs-core';
 import { memoryOf, pointerTo, reserve, Scratch, type WasmBackend, type Workspace } from '../runtime/heap';
-import { launch, threadsOf, type Work } from '../runtime/launch';
+import { launch, threadsOf } from '../runtime/launch';
 import { entryPoints, type FamilyBinaries, registerFamily } from '../runtime/modules';
+import type { Work } from '../runtime/work';
 import { exactValues, type ReadWrite, writeExact } from './exact';
 
 /** A tensor as the references see it: the values, widened to float64, and their shape. */

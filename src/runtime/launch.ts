@@ -1,10 +1,8 @@
+import { MOST_PARTS } from './control';
 import { memoryOf, type WasmBackend, Workspace } from './heap';
 import { type EntryPoints, state } from './modules';
 import type { ThreadPool } from './threads';
-import { MOST_CHAINS } from './worker';
-
-/** How many work items a launch has. Those with `after` are chains: item i begins when item i - after is done. */
-export type Work = number | { items: number; after: number };
+import type { Work } from './work';
 
 /** Milliseconds that waking and joining the workers takes where they nap, measured on two cores: 10 to 45 microseconds. */
 const WAKING = 0.03;
@@ -40,7 +38,7 @@ export function launch(
   args: readonly (number | Workspace | undefined)[],
   bytes: number,
 ): boolean {
-  const { items, after } = typeof work === 'number' ? { items: work, after: work } : work;
+  const items = typeof work === 'number' ? work : work.items;
   if (items === 0) return false;
   const run = kernels[entry];
   const values = args.map((arg) => (arg instanceof Workspace ? arg.pointer : (arg ?? 0)));
@@ -51,7 +49,7 @@ export function launch(
     for (let begin = 0; begin < items; begin += range) run(...values, begin, Math.min(begin + range, items));
     return false;
   }
-  const alone = after === 1 || (after < items && after > MOST_CHAINS);
+  const alone = items === 1 || (typeof work !== 'number' && items > MOST_PARTS);
   if (pool === undefined || alone || !pool.has(family)) {
     run(...values, 0, items);
     return false;
@@ -60,7 +58,7 @@ export function launch(
   const start = performance.now();
   if (together) {
     const strides = args.map((arg) => (arg instanceof Workspace ? arg.stride : 0));
-    pool.run(family, entry, run, values, strides, items, after);
+    pool.run(family, entry, run, values, strides, work);
   } else run(...values, 0, items);
   const elapsed = performance.now() - start;
   const spent = together ? Math.max(0, elapsed - WAKING) * pool.count : elapsed;

@@ -1,5 +1,7 @@
+import { WORKER_SOURCE } from '../generated/worker';
+import { CONTROL_BYTES, type Control, controlBlock, SLOT, type StartData } from './control';
 import { isNode, nodeModule } from './node';
-import { CONTROL_BYTES, controlBlock, SLOT, WORKER_SOURCE } from './worker';
+import { look, type Work, work } from './work';
 
 /** A thread of Node or of a browser, as far as the pool needs to know. */
 interface Thread {
@@ -8,17 +10,8 @@ interface Thread {
   terminate(): unknown;
 }
 
-interface StartData {
-  memory: WebAssembly.Memory;
-  control: SharedArrayBuffer;
-  modules: WebAssembly.Module[];
-  index: number;
-}
-
 /** Ranges per thread: enough that one thread slowed by other programs does not hold up the rest. */
 const RANGES_PER_THREAD = 8;
-/** Looks at the counter before the calling thread sleeps: some microseconds, what most workers need for their last range. */
-const SPINS = 2000;
 /** A call whose workers show no progress for this long is given up. */
 const STALLED_MS = 30_000;
 
@@ -62,12 +55,13 @@ function canSleep(): boolean {
 
 /** Threads that share the heap with the calling one and work with it on the items of a kernel call. */
 export class ThreadPool {
-  private readonly control: ReturnType<typeof controlBlock>;
+  private readonly control: Control;
   private readonly sleeps = canSleep();
   private readonly entries: Map<string, number>[];
   private lost: string | undefined;
 
   private constructor(
+    private readonly memory: WebAssembly.Memory,
     buffer: SharedArrayBuffer,
     private readonly families: readonly string[],
     modules: readonly WebAssembly.Module[],
@@ -114,7 +108,7 @@ export class ThreadPool {
       for (const thread of threads) thread.terminate();
       throw error;
     }
-    return new ThreadPool(control, [...modules.keys()], list, threads);
+    return new ThreadPool(memory, control, [...modules.keys()], list, threads);
   }
 
   get count(): number {
@@ -136,47 +130,37 @@ export class ThreadPool {
   }
 
   /**
-   * Runs `entry` over `items` work items on all threads, item i not before item i - after is done, and returns when all are.
-   * Argument i of thread n is `values[i] + n * strides[i]`.
+   * Runs `entry` over its work items on all threads and returns when they are done. Argument i of thread n is
+   * `values[i] + n * strides[i]`.
    *
    * @throws Error when a worker failed or stalled
    */
   run(
     family: string,
     entry: string,
-    own: (...args: number[]) => void,
+    own: (...args: number[]) => unknown,
     values: readonly number[],
     strides: readonly number[],
-    items: number,
-    after = items,
+    items: Work,
   ): void {
-    const { slots, done } = this.control;
+    const { slots } = this.control;
     const index = this.families.indexOf(family);
-    const chained = after < items;
-    const chunk = chained ? 1 : Math.max(1, Math.floor(items / (this.count * RANGES_PER_THREAD)));
-    if (chained) done.fill(0, 0, after);
     this.control.values.set(values);
     this.control.strides.set(strides);
     slots[SLOT.family] = index;
     slots[SLOT.entry] = this.entries[index].get(entry)!;
     slots[SLOT.arguments] = values.length;
-    slots[SLOT.items] = items;
-    slots[SLOT.chunk] = chunk;
     slots[SLOT.failed] = 0;
-    slots[SLOT.after] = after;
-    Atomics.store(slots, SLOT.next, 0);
+    this.layOut(items);
     Atomics.store(slots, SLOT.pending, this.threads.length);
     Atomics.add(slots, SLOT.call, 1);
     Atomics.notify(slots, SLOT.call);
     try {
-      for (;;) {
-        const begin = Atomics.add(slots, SLOT.next, chunk);
-        if (begin >= items) break;
-        if (chained) this.runLink(entry, begin, after, () => own(...values, begin, begin + 1));
-        else own(...values, begin, Math.min(begin + chunk, items));
-      }
+      const run = (begin: number, end: number) => own(...values, begin, end) as number;
+      const sleep = (news: number) => this.wait(entry, SLOT.news, (now) => now !== news);
+      work(this.control, this.memory.buffer, 0, run, sleep);
     } finally {
-      if (this.lost === undefined) this.wait(entry, slots, SLOT.pending, (pending) => pending === 0);
+      if (this.lost === undefined) this.wait(entry, SLOT.pending, (pending) => pending === 0);
     }
     if (slots[SLOT.failed] > 0) {
       const message = new TextDecoder().decode(this.control.message.slice(0, slots[SLOT.failed]));
@@ -184,36 +168,41 @@ export class ThreadPool {
     }
   }
 
-  /** Runs item i of a chain of items, and lets the next one of the chain begin also when this one throws. */
-  private runLink(entry: string, i: number, after: number, run: () => void): void {
-    const { done } = this.control;
-    const [chain, before] = [i % after, Math.floor(i / after)];
-    this.wait(entry, done, chain, (n) => n >= before);
-    try {
-      run();
-    } finally {
-      Atomics.store(done, chain, before + 1);
-      Atomics.notify(done, chain);
+  private layOut(items: Work): void {
+    const { slots, free } = this.control;
+    if (typeof items === 'number') {
+      slots[SLOT.items] = items;
+      slots[SLOT.chunk] = Math.max(1, Math.floor(items / (this.count * RANGES_PER_THREAD)));
+      slots[SLOT.next] = 0;
+      return;
     }
+    slots[SLOT.items] = slots[SLOT.left] = items.items;
+    slots[SLOT.chunk] = 0;
+    slots[SLOT.heads] = items.heads;
+    slots[SLOT.together] = items.together;
+    slots[SLOT.waiting] = items.waiting;
+    slots[SLOT.threads] = this.count;
+    free.fill(1, 0, items.items);
   }
 
-  /** Waits until the cell holds what is waited for. */
-  private wait(entry: string, cells: Int32Array, cell: number, isOver: (value: number) => boolean): void {
+  /** Waits until a slot holds what is waited for. */
+  private wait(entry: string, slot: number, isOver: (value: number) => boolean): void {
+    const { slots } = this.control;
     let progress = -1;
     let since = 0;
-    for (let turn = 1; ; turn++) {
-      const value = Atomics.load(cells, cell);
+    for (;;) {
+      const value = Atomics.load(slots, slot);
       if (isOver(value)) return;
-      if (turn % SPINS !== 0) continue;
-      if (this.sleeps) Atomics.wait(cells, cell, value, 1000);
       if (value !== progress) {
         progress = value;
         since = performance.now();
+        look(slots, slot, value);
       } else if (performance.now() - since > STALLED_MS) {
         this.lost = `a worker did not finish ${entry} within ${STALLED_MS / 1000} s`;
         for (const thread of this.threads) thread.terminate();
         throw new Error(`linnet: ${this.lost}`);
-      }
+      } else if (this.sleeps) Atomics.wait(slots, slot, value, 1000);
+      else look(slots, slot, value);
     }
   }
 

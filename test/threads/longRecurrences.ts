@@ -24,7 +24,7 @@ const inputs = {
 const pick = (...names: (keyof typeof inputs)[]) =>
   Object.fromEntries(names.map((name) => [name, inputs[name]]));
 
-/** Sequences long enough, with few enough heads, to be cut into chains of work items. */
+/** Sequences long enough, with few enough heads, that threads hand some to each other. */
 export const longRecurrences: Case[] = [
   {
     id: 'gla with a state',

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process';
-import { backend, dispose, randomNormal } from '@tensorflow/tfjs-core';
-import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { backend, dispose, randomNormal, randomUniform, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { catalog } from '../../src/catalog';
 import { drawInputs } from '../../src/catalog/numerics';
-import { info, ready, scaledDotProductAttention, setThreads } from '../../src/index';
+import { gla, info, ready, scaledDotProductAttention, setThreads } from '../../src/index';
 import { worthwhile } from '../../src/runtime/launch';
 import { state } from '../../src/runtime/modules';
+import type { ThreadPool } from '../../src/runtime/threads';
 import { difference, outputsAndGradients } from '../bits';
 import { longRecurrences } from './longRecurrences';
 
@@ -22,7 +23,7 @@ afterEach(() => setThreads(2));
 describe('results are the same bits on any number of threads', () => {
   const cases = [
     ...catalog.flatMap(({ name, cases }) => cases.map((c) => ({ name, c }))),
-    ...longRecurrences.map((c) => ({ name: 'a sequence cut into chained items', c })),
+    ...longRecurrences.map((c) => ({ name: 'heads that threads hand to each other', c })),
   ];
   const expected = new Map<string, Float64Array[]>();
   const idOf = ({ name, c }: (typeof cases)[number]) => `${name} ${c.id}`;
@@ -51,42 +52,116 @@ describe('results are the same bits on any number of threads', () => {
   });
 });
 
-it.each([
-  ['independent items', 64],
-  ['chains of items', 4],
-])('a call whose range traps on a worker throws, and the pool goes on: %s', (_, after) => {
-  const far = 2 ** 31;
-  // rows far outside of the heap; the calling thread takes its time with the first, so that the worker claims some
-  let patience = 1000;
-  const slowly = () => {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, patience);
-    patience = 0;
+/** Makes the next call on the pool another one. */
+function intercept(change: (...args: Parameters<ThreadPool['run']>) => Parameters<ThreadPool['run']>): void {
+  const threads = pool();
+  const run = threads.run.bind(threads);
+  vi.spyOn(threads, 'run').mockImplementationOnce((...args) => run(...change(...args)));
+}
+
+function sleepFirst(times: number, ms: number): () => void {
+  let left = times;
+  return () => {
+    if (left-- > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
   };
+}
+
+function expectPoolGoesOn(): void {
+  const x = randomNormal([1, 64, 4, 16]);
+  const output = scaledDotProductAttention(x, x, x);
+  expect(output.dataSync().every(Number.isFinite)).toBe(true);
+  expect(info().threads.count).toBe(2);
+  dispose([x, output]);
+}
+
+it('a call whose range traps on a worker throws, and the pool goes on', () => {
+  // rows far outside of the heap; the calling thread takes its time with the first, so that the worker claims some
+  const far = 2 ** 31;
   const args = [far, 0, far, 4, 0.25, 1e-6, 0];
-  expect(() => pool().run('nn', 'rmsNorm', slowly, args, [0, 0, 0, 0, 0, 0, 0], 64, after)).toThrow(
+  expect(() => pool().run('nn', 'rmsNorm', sleepFirst(1, 1000), args, [0, 0, 0, 0, 0, 0, 0], 64)).toThrow(
     /^rmsNorm: a worker failed: RuntimeError: memory access out of bounds/,
   );
-  const x = randomNormal([1, 64, 4, 16]);
-  const output = scaledDotProductAttention(x, x, x);
-  expect(output.dataSync().every(Number.isFinite)).toBe(true);
-  expect(info().threads.count).toBe(2);
-  dispose([x, output]);
+  expectPoolGoesOn();
 });
 
-it('a call that throws in a chain of items ends, and the pool goes on', () => {
-  let links = 0;
-  const throwing = (...args: number[]) => {
-    expect(args.at(-1)! - args.at(-2)!).toBe(1);
-    if (++links === 5) throw new Error('enough');
-  };
-  // rows of no numbers, of which nothing is read or written
-  const args = [0, 0, 0, 0, 1, 1e-6, 0];
-  expect(() => pool().run('nn', 'rmsNorm', throwing, args, [0, 0, 0, 0, 0, 0, 0], 4000, 3)).toThrow('enough');
-  const x = randomNormal([1, 64, 4, 16]);
-  const output = scaledDotProductAttention(x, x, x);
-  expect(output.dataSync().every(Number.isFinite)).toBe(true);
-  expect(info().threads.count).toBe(2);
-  dispose([x, output]);
+describe.each([
+  // four heads, then two and one of them from where they have come to
+  {
+    shape: [1, 2048, 8, 32],
+    runs: [
+      [0, 4],
+      [8, 10],
+      [16, 17],
+    ],
+  },
+  // the calling thread begins with the first of three sequences, and gives half of it to the worker
+  {
+    shape: [3, 2048, 2, 32],
+    runs: [
+      [0, 2],
+      [6, 7],
+    ],
+  },
+])('work of shape $shape that threads hand to each other', ({ shape, runs }) => {
+  const tensors: Record<string, Tensor> = {};
+  let expected: Tensor;
+  const run = () => gla(tensors.q, tensors.k, tensors.v, tensors.g);
+
+  beforeAll(async () => {
+    const draw = () => randomNormal(shape);
+    Object.assign(tensors, { q: draw(), k: draw(), v: draw(), g: randomUniform(shape, -0.1, 0) });
+    await setThreads(1);
+    // the first call of all runs in ranges
+    dispose(run());
+    expected = run();
+    await setThreads(2);
+  });
+  const expectSame = () =>
+    tidy(() => {
+      expect(difference([run().dataSync()], [expected.dataSync()])).toBeUndefined();
+    });
+
+  it('goes to a thread that waits', () => {
+    const sleep = sleepFirst(2, 200);
+    const seen: number[][] = [];
+    intercept((family, entry, own, ...rest) => {
+      const late = (...args: number[]) => {
+        sleep();
+        seen.push(args.slice(-2));
+        return own(...args);
+      };
+      return [family, entry, late, ...rest];
+    });
+    expectSame();
+    expect(seen.slice(0, runs.length)).toEqual(runs);
+  });
+
+  it('ends where the calling thread throws', () => {
+    intercept((family, entry, _, ...rest) => {
+      const throwing = () => {
+        throw new Error('enough');
+      };
+      return [family, entry, throwing, ...rest];
+    });
+    expect(run).toThrow('enough');
+    expectPoolGoesOn();
+    expectSame();
+  });
+
+  it('ends where a worker traps', () => {
+    const sleep = sleepFirst(1, 200);
+    intercept((family, entry, own, values, strides, work) => {
+      const late = (...args: number[]) => {
+        sleep();
+        return own(...args);
+      };
+      const far = strides.map((stride, i) => (i === 0 ? 2 ** 31 : stride));
+      return [family, entry, late, values, far, work];
+    });
+    expect(run).toThrow(/^additiveForward: a worker failed: RuntimeError: memory access out of bounds/);
+    expectPoolGoesOn();
+    expectSame();
+  });
 });
 
 it('a worker that dies is reported, and ops go on without it', async () => {
