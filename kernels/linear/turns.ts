@@ -18,7 +18,7 @@ export class Turns {
   waiting: i32;
 }
 
-/** What a thread does at a time: heads [from, to) of a sequence, and of its steps [first, last) those of [start, stop). */
+/** What a thread does at a time: heads [from, to) of a sequence, and of its steps [first, last) those in [start, stop). */
 @unmanaged
 export class Turn {
   sequence: i32;
@@ -31,8 +31,8 @@ export class Turn {
 }
 
 /**
- * Items of `begin`, and those up to `end`, that take turns: `begin` and `end` are items, or items that go on from a later
- * span, `items` further on for each. Returns where the next turn begins.
+ * The items from `begin` on, before `end`, that take turns. Items that go on from a later span are numbered `items` further on
+ * for each span before it. Returns where the next turn begins.
  */
 export function takeTurn(turn: Turn, turns: Turns, begin: i32, end: i32): i32 {
   const groups = (turns.heads + turns.unit - 1) / turns.unit, item = begin % turns.items, sequence = item / groups;
@@ -48,10 +48,10 @@ export function takeTurn(turn: Turn, turns: Turns, begin: i32, end: i32): i32 {
   return begin + next - group;
 }
 
-/** Bytes of states times steps from which on it pays that two threads share them: 0.7 ms of work for one. */
+/** Bytes of states times steps from which on it pays that two threads share them: 0.2 ms of work for one. */
 const WORTH_SHARING: i64 = 1 << 22;
 
-/** Whether the turn stops before a step because another thread has nothing to do, and enough is left for both. */
+/** Whether the turn stops before a step because another thread waits and enough is left for both. */
 // @ts-ignore: decorator
 @inline
 export function stopsFor(turn: Turn, turns: Turns, step: i32): bool {
@@ -62,7 +62,7 @@ export function stopsFor(turn: Turn, turns: Turns, step: i32): bool {
   return true;
 }
 
-/** Spans that are done after the turn, or more than any sequence has. */
+/** Spans of the turn's items that are done, the largest number where all are: what `Parted` of src/runtime expects. */
 // @ts-ignore: decorator
 @inline
 export function spansDone(turn: Turn, turns: Turns): i32 {
