@@ -141,7 +141,7 @@ export class ThreadPool {
     own: (...args: number[]) => unknown,
     values: readonly number[],
     strides: readonly number[],
-    items: Work,
+    given: Work,
   ): void {
     const { slots } = this.control;
     const index = this.families.indexOf(family);
@@ -151,7 +151,7 @@ export class ThreadPool {
     slots[SLOT.entry] = this.entries[index].get(entry)!;
     slots[SLOT.arguments] = values.length;
     slots[SLOT.failed] = 0;
-    this.layOut(items);
+    this.layOut(given);
     Atomics.store(slots, SLOT.pending, this.threads.length);
     Atomics.add(slots, SLOT.call, 1);
     Atomics.notify(slots, SLOT.call);
@@ -168,27 +168,27 @@ export class ThreadPool {
     }
   }
 
-  private layOut(items: Work): void {
+  private layOut(given: Work): void {
     const { slots, free } = this.control;
-    if (typeof items === 'number') {
-      slots[SLOT.items] = items;
-      slots[SLOT.chunk] = Math.max(1, Math.floor(items / (this.count * RANGES_PER_THREAD)));
+    if (typeof given === 'number') {
+      slots[SLOT.items] = given;
+      slots[SLOT.chunk] = Math.max(1, Math.floor(given / (this.count * RANGES_PER_THREAD)));
       slots[SLOT.next] = 0;
       return;
     }
-    slots[SLOT.items] = slots[SLOT.left] = items.items;
+    slots[SLOT.items] = slots[SLOT.left] = given.items;
     slots[SLOT.chunk] = 0;
-    slots[SLOT.heads] = items.heads;
-    slots[SLOT.together] = items.together;
-    slots[SLOT.waiting] = items.waiting;
+    slots[SLOT.heads] = given.heads;
+    slots[SLOT.together] = given.together;
+    slots[SLOT.waiting] = given.waiting;
     slots[SLOT.threads] = this.count;
-    free.fill(1, 0, items.items);
+    free.fill(1, 0, given.items);
   }
 
   /** Waits until a slot holds what is waited for. */
   private wait(entry: string, slot: number, isOver: (value: number) => boolean): void {
     const { slots } = this.control;
-    let progress = -1;
+    let progress: number | undefined;
     let since = 0;
     for (;;) {
       const value = Atomics.load(slots, slot);

@@ -16,6 +16,11 @@ export interface Parted {
 /** How many work items a launch has, in any order, or those that may stop. */
 export type Work = number | Parted;
 
+/** Runs items [begin, end) of the kernel; returns the spans that parted ones have come to. */
+type Run = (begin: number, end: number) => number;
+/** Waits until the news are others than these. */
+type Sleep = (news: number) => void;
+
 /** Items [from, to) of which so many spans are done. */
 interface Part {
   span: number;
@@ -33,23 +38,12 @@ const LOOKS = 256;
 /** What a kernel returns of items that are done. */
 const DONE = 2 ** 31 - 1;
 
-/**
- * Works on the items of the call at hand until none is left.
- *
- * @param run runs items [begin, end) of the kernel; returns the spans that parted ones have come to
- * @param sleep waits until the news are others than these
- */
-export function work(
-  control: Control,
-  heap: ArrayBufferLike,
-  index: number,
-  run: (begin: number, end: number) => number,
-  sleep: (news: number) => void,
-): void {
+/** Works on the items of the call at hand until none is left. */
+export function work(control: Control, heap: ArrayBufferLike, index: number, run: Run, sleep: Sleep): void {
   const { slots } = control;
   const [items, chunk] = [slots[SLOT.items], slots[SLOT.chunk]];
   if (chunk === 0) {
-    workOnParts(control, new Int32Array(heap, slots[SLOT.waiting] >>> 0, 1), index, run, sleep);
+    workOnParts(control, heap, index, run, sleep);
     return;
   }
   for (;;) {
@@ -63,14 +57,9 @@ export function work(
  * A thread begins with its own share of parted items. Where nothing is free it waits, the kernels of others see that and
  * stop, and it goes on with half of what one of them had.
  */
-function workOnParts(
-  control: Control,
-  waiting: Int32Array,
-  index: number,
-  run: (begin: number, end: number) => number,
-  sleep: (news: number) => void,
-): void {
+function workOnParts(control: Control, heap: ArrayBufferLike, index: number, run: Run, sleep: Sleep): void {
   const { slots } = control;
+  const waiting = new Int32Array(heap, slots[SLOT.waiting] >>> 0, 1);
   for (;;) {
     const news = Atomics.load(slots, SLOT.news);
     const part = take(control, index);
@@ -105,11 +94,7 @@ function take({ slots, free }: Control, index: number): Part | undefined {
 }
 
 /** Runs a part to its end, or as much of it as no other thread takes over. */
-function finish(
-  { slots, free }: Control,
-  { span, from, to }: Part,
-  run: (begin: number, end: number) => number,
-): void {
+function finish({ slots, free }: Control, { span, from, to }: Part, run: Run): void {
   const items = slots[SLOT.items];
   let [done, end] = [span, to];
   try {
