@@ -4,7 +4,7 @@ import { loadLanes } from '../core/lanes';
 import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
 import { loadColumns } from '../core/transpose';
-import { stateOf, Turn, Turns } from './turns';
+import { statesAfter, statesBefore, Turn, Turns } from './turns';
 
 // Every additive recurrence is
 //
@@ -221,25 +221,25 @@ export function storeState(state: usize, pitch: usize, K: i32, V: i32, dst: usiz
   }
 }
 
-/** States of the heads of an item that begins a sequence: those of h0 [N, heads, K, V], or zeros. */
+/** Loads the states of the heads of a turn: those of h0 [N, heads, K, V], or zeros, where it begins a sequence. */
 export function beginStates(
   turn: Turn, turns: Turns, h0: usize, K: i32, V: i32, states: usize, Kp: i32, pitch: usize,
 ): void {
-  if (turn.start != turn.first) return;
-  for (let head = turn.from; head < turn.to; head++) {
-    const from = h0 ? h0 + (<usize>(turn.sequence * turns.heads + head) * <usize>(K * V) << 2) : 0;
-    loadState(from, K, V, stateOf(turn, turns, head, states), Kp, pitch);
+  const size = <usize>(K * V) << 2, before = statesBefore(turn, turns, h0);
+  for (let head = turn.from; head < turn.to; head++, states += turns.bytes) {
+    const from = before ? before + <usize>(turn.sequence * turns.heads + head) * size : 0;
+    loadState(from, K, V, states, Kp, pitch);
   }
 }
 
-/** hT of the heads of an item that ends a sequence, if it is wanted. */
+/** Stores them, to hT where it ends the sequence, if that is wanted. */
 export function endStates(
   turn: Turn, turns: Turns, hT: usize, K: i32, V: i32, states: usize, pitch: usize,
 ): void {
-  if (!hT || turn.stop != turn.last) return;
-  for (let head = turn.from; head < turn.to; head++) {
-    const to = hT + (<usize>(turn.sequence * turns.heads + head) * <usize>(K * V) << 2);
-    storeState(stateOf(turn, turns, head, states), pitch, K, V, to);
+  const size = <usize>(K * V) << 2, after = statesAfter(turn, turns, hT);
+  if (!after) return;
+  for (let head = turn.from; head < turn.to; head++, states += turns.bytes) {
+    storeState(states, pitch, K, V, after + <usize>(turn.sequence * turns.heads + head) * size);
   }
 }
 

@@ -8,7 +8,7 @@ import {
 import {
   decayFromStart, Gradients, layOutGradients, moveDiagonal, queryPairs, turnOver, writeTurned,
 } from './additiveBackward';
-import { spansDone, stateOf, stopsFor, takeTurn, Turn, Turns } from './turns';
+import { spansDone, stopsFor, takeTurn, Turn, Turns } from './turns';
 
 // S_t = S_{t-1} diag(w_t) + k_t s_t^T, o_t = S_t^T q_t: columns of the state decay. Turned over, with s as keys and k as
 // values, o is what dQ is on the way back of an additive recurrence with dO = q, and found in the same way.
@@ -36,8 +36,8 @@ export function additiveColumns(
       fetchInputs(c, turn.from, turn.to, token, rows);
       fetchOutputs(c, q, turn.from, turn.to, token, rows);
       fetchQueries(c, o, turn.from, turn.to, token, rows);
-      for (let head = turn.from; head < turn.to; head++) {
-        x.R = stateOf(turn, turns, head, states);
+      x.R = states;
+      for (let head = turn.from; head < turn.to; head++, x.R += turns.bytes) {
         if (checkpoints && chunk % apart == 0) {
           turnOver(x.R, x.pitch, c.Vp, c.Kp, checkpointOf(c, sequence, head, chunk), c.rowV);
         }

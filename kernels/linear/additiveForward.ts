@@ -6,7 +6,7 @@ import {
   loadBonus, loadReader, loadValues, loadWritten, NO_GATE, outputAt, pitchOf, prepareChunk, SCORES_ROW, storeRows, storeState,
   TOKENS, withoutDecays,
 } from './additiveChunk';
-import { spansDone, stateOf, stopsFor, takeTurn, Turn, Turns } from './turns';
+import { spansDone, stopsFor, takeTurn, Turn, Turns } from './turns';
 
 /**
  * o and the final state of an additive recurrence, for the items [begin, end) of `turns`. Each key head has `readers` query
@@ -33,8 +33,8 @@ export function additiveForward(
         fetchQueries(c, q, turn.from, turn.to, token, rows);
         fetchOutputs(c, o, turn.from, turn.to, token, rows);
       }
-      for (let head = turn.from; head < turn.to; head++) {
-        c.state = stateOf(turn, turns, head, states);
+      c.state = states;
+      for (let head = turn.from; head < turn.to; head++, c.state += turns.bytes) {
         const chunk = (done - first) / TOKENS;
         if (checkpoints && chunk % apart == 0) {
           storeState(c.state, c.rowS, c.Kp, c.Vp, checkpointOf(c, sequence, head, chunk));

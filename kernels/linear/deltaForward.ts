@@ -7,7 +7,7 @@ import {
   Call, checkpointOf, copyCorrections, correctionsOf, fetchInputs, fetchValues, fillKept, layOut, loadChunk, loadState,
   loadValues, queryOf, storeRow, storeState,
 } from './deltaLoad';
-import { spansDone, stateOf, stopsFor, takeTurn, Turn, Turns } from './turns';
+import { spansDone, statesAfter, statesBefore, stopsFor, takeTurn, Turn, Turns } from './turns';
 
 /**
  * o and the final state of a delta rule in chunks of 16 steps, for the items [begin, end) of `turns`. h0, o and hT may be 0
@@ -27,16 +27,18 @@ export function deltaForward(
   const states = layOut(c, call, 1, scratch + 512), size = <usize>(K * V) << 2;
   for (let next = begin; next < end;) {
     next = takeTurn(turn, turns, next, end);
-    const sequence = turn.sequence, h = <usize>(sequence * HV) * size;
-    for (let head = turn.from; head < turn.to && turn.start == turn.first; head++) {
-      loadState(c, call, h0 ? h0 + h + <usize>head * size : 0, stateOf(turn, turns, head, states));
+    const sequence = turn.sequence, from = <usize>(sequence * HV + turn.from) * size;
+    const before = statesBefore(turn, turns, h0);
+    c.state = states;
+    for (let at = from, head = turn.from; head < turn.to; head++, at += size, c.state += turns.bytes) {
+      loadState(c, call, before ? before + at : 0, c.state);
     }
     for (let at = turn.start; at < turn.last && !stopsFor(turn, turns, at); at += 16) {
       const rows = min(16, turn.last - at), chunk = (at - turn.first) >> 4;
       fetchInputs(c, call, turn.from, turn.to, at, rows);
       if (steps == 1) fetchValues(c, call, o, turn.from, turn.to, at, rows);
-      for (let head = turn.from; head < turn.to; head++) {
-        c.state = stateOf(turn, turns, head, states);
+      c.state = states;
+      for (let head = turn.from; head < turn.to; head++, c.state += turns.bytes) {
         if (corrections && chunk % apart == 0) {
           memory.copy(checkpointOf(c, call, sequence, chunk, head), c.state, turns.bytes);
         }
@@ -58,8 +60,10 @@ export function deltaForward(
         }
       }
     }
-    for (let head = turn.from; head < turn.to && hT != 0 && turn.stop == turn.last; head++) {
-      storeState(c, call, stateOf(turn, turns, head, states), hT + h + <usize>head * size);
+    const after = statesAfter(turn, turns, hT);
+    c.state = states;
+    for (let at = from, head = turn.from; head < turn.to && after != 0; head++, at += size, c.state += turns.bytes) {
+      storeState(c, call, c.state, after + at);
     }
   }
   return spansDone(turn, turns);

@@ -11,7 +11,7 @@ export class Turns {
   /** items [N, heads / unit], and steps after which those of a longer run may stop for others to go on with a part of them */
   items: i32;
   span: i32;
-  /** [N, heads] states of `bytes` each between runs, 0 where no item stops early */
+  /** states between runs as the final ones lie, 0 where no item stops early; bytes of a state in a workspace */
   carried: usize;
   bytes: usize;
   /** threads that wait for work */
@@ -69,10 +69,16 @@ export function spansDone(turn: Turn, turns: Turns): i32 {
   return turn.stop == turn.last ? i32.MAX_VALUE : (turn.stop - turn.first) / turns.span;
 }
 
-/** Where the state of a head lies: between runs, or among `states` of this item. */
+/** Where the states come from that the turn begins with: h0 unless another thread has had them. */
 // @ts-ignore: decorator
 @inline
-export function stateOf(turn: Turn, turns: Turns, head: i32, states: usize): usize {
-  if (!turns.carried) return states + <usize>(head - turn.from) * turns.bytes;
-  return turns.carried + <usize>(turn.sequence * turns.heads + head) * turns.bytes;
+export function statesBefore(turn: Turn, turns: Turns, h0: usize): usize {
+  return turn.start == turn.first ? h0 : turns.carried;
+}
+
+/** Where its states go: to hT unless it stopped early. */
+// @ts-ignore: decorator
+@inline
+export function statesAfter(turn: Turn, turns: Turns, hT: usize): usize {
+  return turn.stop == turn.last ? hT : turns.carried;
 }

@@ -19,6 +19,11 @@ const ADDRESSABLE = 2 ** 32;
 const PROBE_FROM = 16 * 2 ** 20;
 /** malloc gives 8-byte alignment; scratch starts on a cache line. */
 const SCRATCH_ALIGNMENT = 64;
+/**
+ * Bytes between the parts of two threads. A prefetcher that runs on beyond rows read in steps takes lines away from the thread
+ * that writes them, up to 16 KB further on: ssd took 3 to 5% longer on two threads.
+ */
+const APART = 2 ** 14;
 
 /** The memory of a wasm backend: `wasm.asm.memory`, or `wasm.wasmMemory` in the threaded build. */
 export function memoryOf(backend: WasmBackend): WebAssembly.Memory {
@@ -101,7 +106,8 @@ export class Scratch {
 
   /** `bytes` for each of so many threads. */
   takeFor(threads: number, bytes: number): Workspace {
-    const stride = Math.ceil(bytes / SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT;
+    const apart = threads > 1 ? APART : 0;
+    const stride = Math.ceil(bytes / SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT + apart;
     return new Workspace(this.take(stride * threads), stride);
   }
 
