@@ -3,7 +3,7 @@ import type { KernelCall, Shape } from '../op/define';
 import { additiveBackwardReference, additiveReference } from './additive.reference';
 import { defineLinearOp } from './family';
 import { type RecurrentOptions, scaleOf, sequenceOffsets } from './recurrent';
-import { takeTurns } from './turns';
+import { shareHeads, takeTurns } from './turns';
 import { heapOffsets } from './workspace';
 
 /** What every op with an additive update takes. */
@@ -218,7 +218,7 @@ export function launchBackward(
   input: Pointers<AdditiveInput | BackwardInput>,
   gradients: Pointers<AdditiveInput>,
 ): void {
-  const { attrs, scratch, workspace, launch } = call;
+  const { attrs, scratch, workspace, threads, launch } = call;
   const { H, HV, readers, K, sequences, args, Kp, Vp } = sizesOf(shape, attrs);
   const { apart, places, kept } = keptOf(shape, attrs);
   let checkpoints = input.checkpoints ?? 0;
@@ -241,7 +241,7 @@ export function launchBackward(
     512 + 4 * (chunkFloats(Kp, Vp) + gradientFloats(Kp, Vp, across * together * states)),
   );
   // biome-ignore format: one argument list per line of the entry point
-  launch('additiveBackward', sequences * parts * H,
+  launch('additiveBackward', shareHeads(threads, sequences * parts, H, across),
     input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.dOutput!, input.dFinal ?? 0,
     dq, dk, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
     heapOffsets(call, attrs.offsets), work, ...args, checkpoints, heapOffsets(call, places), apart,

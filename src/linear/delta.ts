@@ -3,7 +3,7 @@ import type { KernelCall, Shape } from '../op/define';
 import { deltaBackwardReference, deltaReference } from './delta.reference';
 import { defineLinearOp } from './family';
 import { type RecurrentOptions, scaleOf, sequenceOffsets } from './recurrent';
-import { takeTurns } from './turns';
+import { shareHeads, takeTurns } from './turns';
 import { heapOffsets } from './workspace';
 
 export interface DeltaRuleOptions extends RecurrentOptions {
@@ -172,7 +172,7 @@ export function defineDelta(name: string) {
     name: `${name}Backward`,
     outputs: (shapes) => gradientNames(shapes).map((input) => shapes[input]!),
     kernel: (call) => {
-      const { input, shape, output, attrs, scratch, workspace, launch } = call;
+      const { input, shape, output, attrs, scratch, workspace, threads, launch } = call;
       const { H, HV, sequences, modes, sizes, Kp, Vp } = sizesOf(shape, attrs);
       const { apart, places, kept } = keptOf(shape, attrs);
       let [corrections, checkpoints] = [input.corrections, input.checkpoints];
@@ -185,7 +185,7 @@ export function defineDelta(name: string) {
       const gradient = (wanted: DeltaInput) => output[names.indexOf(wanted)] ?? 0;
       const floats = chunkFloats(Kp, Vp, 4) + gradientFloats(Kp, Vp) + together * apart * Kp * Vp;
       // biome-ignore format: one argument list per line of the entry point
-      launch('deltaBackward', sequences * H,
+      launch('deltaBackward', shareHeads(threads, sequences, H, Math.ceil((together * H) / HV)),
         input.q, input.k, input.v, input.g, input.beta, input.a, input.b, input.dOutput, input.dFinal,
         gradient('q'), gradient('k'), gradient('v'), gradient('g'), gradient('beta'), gradient('a'), gradient('b'),
         gradient('initialState'),

@@ -25,6 +25,16 @@ export interface Turns {
   pointer: number;
 }
 
+function isParted(threads: number, sequences: number, heads: number, together: number): boolean {
+  return threads > 1 && heads > 1 && sequences * Math.ceil(heads / together) < threads * MANY;
+}
+
+/** Heads of sequences as work items of a kernel that does not stop early and takes up to `together` neighbours at a time. */
+export function shareHeads(threads: number, sequences: number, heads: number, together: number): Work {
+  const items = sequences * heads;
+  return isParted(threads, sequences, heads, together) ? { items, heads, together } : items;
+}
+
 /**
  * Cuts a recurrence into work items for the threads of a call. Heads that lie next to each other take turns at a chunk, so that
  * memory is read in order: on two threads, four of eight heads at a time take up to 5% less than three. Where heads are few, each
@@ -36,8 +46,7 @@ export function takeTurns(
 ): Turns {
   const sequences = offsets.length - 1;
   const together = Math.ceil(heads / Math.min(heads, Math.ceil((heads * bytes) / most)));
-  const groups = Math.ceil(heads / together);
-  const parted = threads > 1 && heads > 1 && sequences * groups < threads * MANY;
+  const parted = isParted(threads, sequences, heads, together);
   const unit = parted ? 1 : together;
   const items = sequences * Math.ceil(heads / unit);
   const carried = parted ? scratch(sequences * heads * bytes) : 0;

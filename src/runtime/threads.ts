@@ -180,7 +180,7 @@ export class ThreadPool {
     slots[SLOT.chunk] = 0;
     slots[SLOT.heads] = given.heads;
     slots[SLOT.together] = given.together;
-    slots[SLOT.waiting] = given.waiting;
+    slots[SLOT.waiting] = given.waiting ?? 0;
     slots[SLOT.threads] = this.count;
     free.fill(1, 0, given.items);
   }

@@ -1,19 +1,19 @@
 import { type Control, SLOT } from './control';
 
-/** Work items that threads hand to each other before they are done. */
+/** Work items of which each thread has its share, and takes what others have not begun once it is done. */
 export interface Parted {
   items: number;
   /** A run of items ends where a multiple of `heads` does, and has at most `together`. */
   heads: number;
   together: number;
   /**
-   * Where on the heap the kernel sees how many threads wait for work. It may then stop, and returns the spans that its items
-   * have come to; it goes on with them from item `spans * items` on.
+   * Where on the heap a kernel that may stop early sees how many threads wait for work. It returns the spans that its items
+   * have come to; it goes on with them from item `spans * items` on, or another thread does.
    */
-  waiting: number;
+  waiting?: number;
 }
 
-/** How many work items a launch has, in any order, or those that may stop. */
+/** How many work items a launch has, in any order, or those that are parted. */
 export type Work = number | Parted;
 
 /** Runs items [begin, end) of the kernel; returns the spans that parted ones have come to. */
@@ -35,7 +35,7 @@ interface Part {
 const AWAKE_MS = 0.05;
 const LOOKS = 256;
 
-/** What a kernel returns of items that are done. */
+/** What a kernel that may stop returns of items that are done. */
 const DONE = 2 ** 31 - 1;
 
 /** Works on the items of the call at hand until none is left. */
@@ -55,11 +55,12 @@ export function work(control: Control, heap: ArrayBufferLike, index: number, run
 
 /**
  * A thread begins with its own share of parted items. Where nothing is free it waits, the kernels of others see that and
- * stop, and it goes on with half of what one of them had.
+ * may stop, and it goes on with half of what one of them had.
  */
 function workOnParts(control: Control, heap: ArrayBufferLike, index: number, run: Run, sleep: Sleep): void {
   const { slots } = control;
-  const waiting = new Int32Array(heap, slots[SLOT.waiting] >>> 0, 1);
+  const seen = slots[SLOT.waiting] >>> 0;
+  const waiting = seen === 0 ? new Int32Array(1) : new Int32Array(heap, seen, 1);
   for (;;) {
     const news = Atomics.load(slots, SLOT.news);
     const part = take(control, index);
@@ -100,7 +101,7 @@ function finish({ slots, free }: Control, { span, from, to }: Part, run: Run): v
   try {
     for (;;) {
       done = run(done * items + from, done * items + end);
-      if (done === DONE) return;
+      if (done === DONE || slots[SLOT.waiting] === 0) return;
       // the thread that waits may not have seen yet what is free
       if (free.subarray(0, items).some((mark) => mark > 0)) continue;
       const middle = (from + end + 1) >> 1;
