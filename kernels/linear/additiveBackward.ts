@@ -1,4 +1,5 @@
 import { fma } from '../core/exp';
+import { loadLanes } from '../core/lanes';
 import { product } from '../core/product';
 import { sumLanes } from '../core/reduce';
 import { loadColumns, storeColumns, transpose4 } from '../core/transpose';
@@ -60,13 +61,13 @@ export class Gradients {
  * additiveForward has kept the states before every `apart` chunks; those between are computed again.
  */
 export function additiveBackward(
-  q: usize, k: usize, v: usize, g: usize, u: usize, dOutput: usize, dFinal: usize,
-  dq: usize, dk: usize, dv: usize, dg: usize, du: usize, dh0: usize, offsets: usize, work: usize,
+  q: usize, k: usize, v: usize, g: usize, u: usize, beta: usize, dOutput: usize, dFinal: usize,
+  dq: usize, dk: usize, dv: usize, dg: usize, du: usize, dbeta: usize, dh0: usize, offsets: usize, work: usize,
   gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32,
   checkpoints: usize, places: usize, apart: i32, together: i32, across: i32, size: i32, begin: i32, end: i32,
 ): void {
   const c = changetype<Additive>(work), x = changetype<Gradients>(work + 256);
-  fillAdditive(c, q, k, v, g, u, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
+  fillAdditive(c, q, k, v, g, u, beta, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
   x.buffers = layOutGradients(x, c, layOutChunk(c, work + 512));
   const group = HV / H, parts = (group + together - 1) / together, bytes = <usize>(K * V) << 2;
   x.buffer = <usize>(1 + apart) * x.bytes;
@@ -118,7 +119,7 @@ export function additiveBackward(
           const state = x.states + <usize>(n - start) * x.bytes;
           if (u) loadBonus(c, head);
           loadValues(c, head, token, rows);
-          loadColumns(v + valueAt(c, head, token), pitchOf(c, HV, V), rows, V, x.columns, SCORES_ROW, c.Vp);
+          loadColumns(c.values, c.rowV, TOKENS, c.Vp, x.columns, SCORES_ROW, c.Vp);
           for (let reader = 0; reader < readers; reader++) {
             loadReader(c, head, reader, token, rows);
             const dOutputs = dOutput + outputAt(c, head, reader, token);
@@ -128,6 +129,7 @@ export function additiveBackward(
             storeRows(x.dqState, c.Kp, rows, K, dq + query, pitchOf(c, H * readers, K), add);
           }
           if (dk) storeRows(x.dkState, c.Kp, rows, K, dk + partial + keyAt(c, head, token), pitchOf(c, H, K), add);
+          if (beta) betaGradients(x, c, head, token, rows, dbeta);
           if (dv) storeRows(x.dValues, c.Vp, rows, V, dv + valueAt(c, head, token), pitchOf(c, HV, V), false);
           if (dg) storeDecays(x, c, head, token, rows, dg);
         }
@@ -136,6 +138,22 @@ export function additiveBackward(
     for (let turn = 0; turn < turns && dh0 != 0; turn++) {
       storeTurned(x, c, dh0 + <usize>(sequence * HV + takeTurn(x, turn, group)) * bytes);
     }
+  }
+}
+
+/** From the gradient of beta v in dValues to those of beta and v. */
+function betaGradients(x: Gradients, c: Additive, head: i32, token: i32, rows: i32, dbeta: usize): void {
+  const pitch = pitchOf(c, c.HV, c.V), step = pitchOf(c, c.HV, 1);
+  let value = c.v + valueAt(c, head, token), at = <usize>(token * c.HV + head) << 2, row = x.dValues;
+  for (let i = 0; i < rows; i++, value += pitch, at += step, row += c.rowV) {
+    const by = v128.load32_splat(c.beta + at);
+    let sum = f32x4.splat(0);
+    for (let j = 0; j < c.V; j += 4) {
+      const p = <usize>j << 2, d = v128.load(row + p);
+      sum = fma(d, loadLanes(value + p, c.V - j), sum);
+      v128.store(row + p, f32x4.mul(by, d));
+    }
+    store<f32>(dbeta + at, sumLanes(sum));
   }
 }
 

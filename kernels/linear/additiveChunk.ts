@@ -10,7 +10,7 @@ import { statesAfter, statesBefore, Turn, Turns } from './turns';
 //
 //   S_t = diag(w_t) S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t   or, with a bonus u,   o_t = (S_{t-1} + diag(u) k_t v_t^T)^T q_t
 //
-// and runs in chunks of 16 tokens: with the scores A(t, s) = q_t . k_s, each product carrying the decay between its two
+// where beta_t v_t may stand for v_t, and runs in chunks of 16 tokens: with the scores A(t, s) = q_t . k_s, each product carrying the decay between its two
 // tokens, and Q, K decayed from the chunk's start and to its end,
 //
 //   O = Q S + A V,   S' = diag(w_1 ... w_16) S + K^T V.
@@ -37,6 +37,8 @@ export class Additive {
   v: usize;
   g: usize;
   u: usize;
+  /** factors of the rows of v [T, HV], or 0 */
+  beta: usize;
   gate: i32;
   H: i32;
   HV: i32;
@@ -91,7 +93,7 @@ export function padded(size: i32): i32 {
 }
 
 export function fillAdditive(
-  c: Additive, q: usize, k: usize, v: usize, g: usize, u: usize,
+  c: Additive, q: usize, k: usize, v: usize, g: usize, u: usize, beta: usize,
   gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32,
   checkpoints: usize, places: usize, apart: i32,
 ): void {
@@ -103,6 +105,7 @@ export function fillAdditive(
   c.v = v;
   c.g = g;
   c.u = u;
+  c.beta = beta;
   c.gate = gate;
   c.H = H;
   c.HV = HV;
@@ -304,16 +307,26 @@ export function outputAt(c: Additive, head: i32, reader: i32, token: i32): usize
   return (<usize>(token * c.HV + head) * <usize>c.readers + <usize>reader) * <usize>c.V << 2;
 }
 
-/** Loads v and the decays of a value head. */
+/** Loads v, times beta if there is one, and the decays of a value head. */
 export function loadValues(c: Additive, head: i32, token: i32, rows: i32): void {
   const HV = c.HV, K = c.K;
   loadRows(c.v + valueAt(c, head, token), pitchOf(c, HV, c.V), rows, c.V, c.values, c.Vp, 1);
+  if (c.beta) scaleByBeta(c, c.values, head, token, rows);
   if (c.gate == CHANNEL_GATE) {
     const gates = c.g + ((<usize>token * <usize>(HV * K) + <usize>(head * K)) << 2);
     loadRows(gates, pitchOf(c, HV, K), rows, K, c.decay, c.Kp, 1);
     const end = c.decay + 16 * c.rowK;
     for (let p = c.decay; p < end; p += 16) v128.store(p, exp(v128.load(p)));
   } else if (c.gate != NO_GATE) loadTokenDecays(c, head, token, rows);
+}
+
+/** x [rows, V] times beta of each token of a value head. */
+function scaleByBeta(c: Additive, x: usize, head: i32, token: i32, rows: i32): void {
+  let beta = c.beta + (<usize>(token * c.HV + head) << 2);
+  for (let end = x + <usize>rows * c.rowV, pitch = pitchOf(c, c.HV, 1); x < end; beta += pitch) {
+    const by = v128.load32_splat(beta);
+    for (let row = x + c.rowV; x < row; x += 16) v128.store(x, f32x4.mul(by, v128.load(x)));
+  }
 }
 
 function loadTokenDecays(c: Additive, head: i32, token: i32, rows: i32): void {

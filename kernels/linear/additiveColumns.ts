@@ -24,7 +24,7 @@ export function additiveColumns(
 ): i32 {
   const c = changetype<Additive>(work), turn = changetype<Turn>(work + 192), x = changetype<Gradients>(work + 256);
   const turns = changetype<Turns>(cut);
-  fillAdditive(c, 0, s, k, g, 0, CHANNEL_GATE, H, H, readers, M, K, scale, reverse, checkpoints, places, apart);
+  fillAdditive(c, 0, s, k, g, 0, 0, CHANNEL_GATE, H, H, readers, M, K, scale, reverse, checkpoints, places, apart);
   const states = layOutGradients(x, c, layOutChunk(c, work + 512));
   for (let next = begin; next < end;) {
     next = takeTurn(turn, turns, next, end);

@@ -10,16 +10,16 @@ import { spansDone, stopsFor, takeTurn, Turn, Turns } from './turns';
 
 /**
  * o and the final state of an additive recurrence, for the items [begin, end) of `turns`. Each key head has `readers` query
- * heads, which read the states of all its value heads; o has a row for each of them [T, HV, readers, V]. g, u, h0, o and hT
- * may be 0 (no decay, no bonus, zeros, not wanted), as may `checkpoints` where no states are kept for the way back.
+ * heads, which read the states of all its value heads; o has a row for each of them [T, HV, readers, V]. g, u, beta, h0, o and
+ * hT may be 0 (no decay, no bonus, ones, zeros, not wanted), as may `checkpoints` where no states are kept for the way back.
  */
 export function additiveForward(
-  q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, cut: usize, work: usize,
+  q: usize, k: usize, v: usize, g: usize, u: usize, beta: usize, h0: usize, o: usize, hT: usize, cut: usize, work: usize,
   gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32,
   checkpoints: usize, places: usize, apart: i32, begin: i32, end: i32,
 ): i32 {
   const c = changetype<Additive>(work), turn = changetype<Turn>(work + 192), turns = changetype<Turns>(cut);
-  fillAdditive(c, q, k, v, g, u, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
+  fillAdditive(c, q, k, v, g, u, beta, gate, H, HV, readers, K, V, scale, reverse, checkpoints, places, apart);
   const states = layOutChunk(c, work + 256);
   if (gate == NO_GATE) withoutDecays(c);
   for (let next = begin; next < end;) {

@@ -7,7 +7,7 @@ import { CHANNEL_GATE, HEAD_GATE, NO_GATE } from './additiveChunk';
  * each token reads and writes it once. Arguments as those of additiveForward.
  */
 export function additiveStep(
-  q: usize, k: usize, v: usize, g: usize, u: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,
+  q: usize, k: usize, v: usize, g: usize, u: usize, beta: usize, h0: usize, o: usize, hT: usize, offsets: usize, work: usize,
   gate: i32, H: i32, HV: i32, readers: i32, K: i32, V: i32, scale: f32, reverse: i32, begin: i32, end: i32,
 ): void {
   const size = <usize>(K * V) << 2, group = HV / H;
@@ -26,6 +26,7 @@ export function additiveStep(
     for (let done = first; done < last; done++) {
       const token = reverse ? first + last - 1 - done : done, row = <usize>(token * HV + head);
       const keyRow = <usize>(token * H + head / group), key = k + (keyRow * <usize>K << 2), value = v + (row * <usize>V << 2);
+      const by: f32 = beta ? load<f32>(beta + (row << 2)) : 1;
       loadDecay(w, g, gate, row, head, K);
       for (let reader = 0; reader < readers; reader++) {
         const query = q + ((keyRow * <usize>readers + <usize>reader) * <usize>K << 2);
@@ -39,12 +40,12 @@ export function additiveStep(
         let j = 0;
         for (; j + 16 <= V; j += 16) {
           const at = <usize>j << 2, to = next + at;
-          if (reader == writer) wideColumns(query, key, value + at, w, from + at, to, out + at, K, V, scale, bonus, own, true);
-          else wideColumns(query, key, value + at, w, from + at, to, out + at, K, V, scale, bonus, own, false);
+          if (reader == writer) wideColumns(query, key, value + at, by, w, from + at, to, out + at, K, V, scale, bonus, own, true);
+          else wideColumns(query, key, value + at, by, w, from + at, to, out + at, K, V, scale, bonus, own, false);
         }
         for (; j < V; j += 4) {
           const at = <usize>j << 2, write = reader == writer;
-          columns(query, key, value + at, w, from + at, next + at, out + at, K, V, scale, bonus, own, write, V - j);
+          columns(query, key, value + at, by, w, from + at, next + at, out + at, K, V, scale, bonus, own, write, V - j);
         }
       }
       state = next;
@@ -68,11 +69,12 @@ function loadDecay(w: usize, g: usize, gate: i32, row: usize, head: i32, K: i32)
 // @ts-ignore: decorator
 @inline
 function wideColumns(
-  q: usize, k: usize, v: usize, w: usize, state: usize, next: usize, o: usize,
+  q: usize, k: usize, v: usize, beta: f32, w: usize, state: usize, next: usize, o: usize,
   K: i32, V: i32, scale: f32, before: usize, own: f32, write: bool,
 ): void {
   const row = <usize>V << 2, zero = f32x4.splat(0);
-  const v0 = v128.load(v), v1 = v128.load(v, 16), v2 = v128.load(v, 32), v3 = v128.load(v, 48);
+  const b = f32x4.splat(beta), v0 = f32x4.mul(b, v128.load(v)), v1 = f32x4.mul(b, v128.load(v, 16));
+  const v2 = f32x4.mul(b, v128.load(v, 32)), v3 = f32x4.mul(b, v128.load(v, 48));
   let o0 = zero, o1 = zero, o2 = zero, o3 = zero;
   if (before) {
     const by = f32x4.splat(own);
@@ -104,10 +106,10 @@ function wideColumns(
 
 /** The same for n <= 4 columns. */
 function columns(
-  q: usize, k: usize, v: usize, w: usize, state: usize, next: usize, o: usize,
+  q: usize, k: usize, v: usize, beta: f32, w: usize, state: usize, next: usize, o: usize,
   K: i32, V: i32, scale: f32, before: usize, own: f32, write: bool, n: i32,
 ): void {
-  const row = <usize>V << 2, value = loadLanes(v, n);
+  const row = <usize>V << 2, value = f32x4.mul(f32x4.splat(beta), loadLanes(v, n));
   let sum = before ? f32x4.mul(f32x4.splat(own), value) : f32x4.splat(0);
   for (let i = K; i > 0; i--) {
     let s = loadLanes(state, n);

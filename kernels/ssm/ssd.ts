@@ -1,7 +1,7 @@
 import { exp, fma } from '../core/exp';
 import { loadLanes, storeLanes } from '../core/lanes';
 import { softplus } from '../core/log';
-import { dot, sumLanes } from '../core/reduce';
+import { sumLanes } from '../core/reduce';
 import { sigmoid, silu, siluSlope } from '../core/silu';
 
 // What stands around the scan of Mamba-2, by blocks of 64 tokens: step sizes before it, skip and gate after it.
@@ -21,63 +21,50 @@ function clampedStep(raw: v128, isSoftplus: i32, low: f32, high: f32): v128 {
   return f32x4.pmin(f32x4.pmax(step, f32x4.splat(low)), f32x4.splat(high));
 }
 
-/** steps [H] of a token, dt + bias through softplus and limits; `raw` [H] is what softplus is given. */
-function loadSteps(
-  dt: usize, bias: usize, H: i32, isSoftplus: i32, low: f32, high: f32, raw: usize, steps: usize,
-): void {
-  for (let h = 0; h < H; h += 4) {
-    let d = loadLanes(at(dt, h), H - h);
-    if (bias) d = f32x4.add(d, loadLanes(at(bias, h), H - h));
-    v128.store(at(raw, h), d);
-    v128.store(at(steps, h), clampedStep(d, isSoftplus, low, high));
-  }
+/** Four of dt + bias from column h of H on. */
+// @ts-ignore: decorator
+@inline
+function rawSteps(dt: usize, bias: usize, h: i32, H: i32): v128 {
+  const raw = loadLanes(at(dt, h), H - h);
+  return bias ? f32x4.add(raw, loadLanes(at(bias, h), H - h)) : raw;
 }
 
-/** v = x dt and g = dt A for blocks [begin, end) of x [rows, H, P] and dt [rows, H]. `work` holds two rows of dt. */
+/** steps = dt + bias through softplus and limits and g = steps A for blocks [begin, end) of [rows, H]. */
 export function ssdSteps(
-  x: usize, dt: usize, A: usize, bias: usize, v: usize, g: usize, work: usize,
-  rows: i32, H: i32, P: i32, isSoftplus: i32, low: f32, high: f32, begin: i32, end: i32,
+  dt: usize, A: usize, bias: usize, steps: usize, g: usize,
+  rows: i32, H: i32, isSoftplus: i32, low: f32, high: f32, begin: i32, end: i32,
 ): void {
-  const steps = at(work, (H + 3) & ~3);
-  const last = min(rows, end * ROWS);
-  for (let r = begin * ROWS; r < last; r++) {
-    loadSteps(at(dt, r * H), bias, H, isSoftplus, low, high, work, steps);
+  const last = min(rows, end * ROWS) * H;
+  for (let i = begin * ROWS * H; i < last; i += H) {
     for (let h = 0; h < H; h += 4) {
-      storeLanes(at(g, r * H + h), f32x4.mul(v128.load(at(steps, h)), loadLanes(at(A, h), H - h)), H - h);
-    }
-    for (let h = 0; h < H; h++) {
-      const d = v128.load32_splat(at(steps, h)), from = at(x, (r * H + h) * P), to = at(v, (r * H + h) * P);
-      for (let p = 0; p < P; p += 4) storeLanes(at(to, p), f32x4.mul(d, loadLanes(at(from, p), P - p)), P - p);
+      const n = H - h, d = clampedStep(rawSteps(at(dt, i), bias, h, H), isSoftplus, low, high);
+      storeLanes(at(steps, i + h), d, n);
+      storeLanes(at(g, i + h), f32x4.mul(d, loadLanes(at(A, h), n)), n);
     }
   }
 }
 
 /**
- * From the gradients dv and dg: dx = dv dt, and with s = dv . x + dg A that in dt is s where dt lies within the limits,
- * times the slope of softplus. Sums over a block for A and bias go to partial [blocks, 2, H]. `work` holds five rows of dt.
+ * From the gradients of steps and g: with s = dSteps + dg A that in dt is s where dt lies within the limits, times the slope
+ * of softplus. Sums over a block for A and bias go to partial [blocks, 2, H]. `work` holds two rows of dt.
  */
 export function ssdStepsBackward(
-  x: usize, dt: usize, A: usize, bias: usize, dv: usize, dg: usize, dx: usize, ddt: usize, partial: usize, work: usize,
-  rows: i32, H: i32, P: i32, isSoftplus: i32, low: f32, high: f32, begin: i32, end: i32,
+  dt: usize, A: usize, bias: usize, dSteps: usize, dg: usize, ddt: usize, partial: usize, work: usize,
+  rows: i32, H: i32, isSoftplus: i32, low: f32, high: f32, begin: i32, end: i32,
 ): void {
-  const Hp = (H + 3) & ~3, steps = at(work, Hp), products = at(steps, Hp), sumA = at(products, Hp), sumBias = at(sumA, Hp);
+  const Hp = (H + 3) & ~3, sumA = work, sumBias = at(sumA, Hp);
   for (let block = begin; block < end; block++) {
-    const last = min(rows, (block + 1) * ROWS);
+    const last = min(rows, (block + 1) * ROWS) * H;
     memory.fill(sumA, 0, <usize>Hp << 3);
-    for (let r = block * ROWS; r < last; r++) {
-      loadSteps(at(dt, r * H), bias, H, isSoftplus, low, high, work, steps);
-      for (let h = 0; h < H; h++) {
-        const i = (r * H + h) * P, d = v128.load32_splat(at(steps, h)), from = at(dv, i), to = at(dx, i);
-        store<f32>(at(products, h), dot(from, at(x, i), P));
-        for (let p = 0; p < P; p += 4) storeLanes(at(to, p), f32x4.mul(d, loadLanes(at(from, p), P - p)), P - p);
-      }
+    for (let i = block * ROWS * H; i < last; i += H) {
       for (let h = 0; h < H; h += 4) {
-        const n = H - h, raw = v128.load(at(work, h)), d = v128.load(at(steps, h)), vdg = loadLanes(at(dg, r * H + h), n);
-        let s = fma(vdg, loadLanes(at(A, h), n), v128.load(at(products, h)));
+        const n = H - h, raw = rawSteps(at(dt, i), bias, h, H), d = clampedStep(raw, isSoftplus, low, high);
+        const vdg = loadLanes(at(dg, i + h), n);
+        let s = fma(vdg, loadLanes(at(A, h), n), loadLanes(at(dSteps, i + h), n));
         const free = isSoftplus ? softplus(raw) : raw;
         s = v128.and(s, f32x4.eq(free, d));
         if (isSoftplus) s = f32x4.mul(s, sigmoid(raw));
-        storeLanes(at(ddt, r * H + h), s, n);
+        storeLanes(at(ddt, i + h), s, n);
         v128.store(at(sumA, h), fma(vdg, d, v128.load(at(sumA, h))));
         v128.store(at(sumBias, h), f32x4.add(s, v128.load(at(sumBias, h))));
       }

@@ -3,7 +3,7 @@ import { type AdditiveAttrs, type AdditiveInput, gradientNames, readersOf } from
 
 type Inputs = { readonly [name in AdditiveInput | 'dOutput' | 'dFinal']?: NdArray };
 
-function sizesOf({ q, k, v, g }: Inputs, { logDecay }: AdditiveAttrs) {
+function sizesOf({ q, k, v, g, beta }: Inputs, { logDecay }: AdditiveAttrs) {
   const [, , H, K] = k!.shape;
   const [, , HV, V] = v!.shape;
   /** Where the log decay of a channel stands in g; -1 if it is no input. */
@@ -20,7 +20,9 @@ function sizesOf({ q, k, v, g }: Inputs, { logDecay }: AdditiveAttrs) {
       output: ((t * HV + head) * readers + r) * V,
     }));
   };
-  return { H, HV, readers, K, V, placesOf, gateAt, decay };
+  const strength = (row: number) => (beta ? beta.data[row] : 1);
+  const valueAt = (row: number, j: number) => strength(row) * v!.data[row * V + j];
+  return { H, HV, readers, K, V, placesOf, gateAt, decay, strength, valueAt };
 }
 
 /** The places of one token of one value head: rows of k and v, and the token before in the order of the recurrence. */
@@ -29,10 +31,10 @@ function tokensOf({ offsets, reverse }: AdditiveAttrs, n: number): number[] {
   return reverse ? tokens.reverse() : tokens;
 }
 
-/** S_t = diag(w_t) S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t, or scale (S_{t-1} + diag(u) k_t v_t^T)^T q_t. */
+/** S_t = diag(w_t) S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t, or scale (S_{t-1} + diag(u) k_t v_t^T)^T q_t; v times beta. */
 export function additiveReference(inputs: Inputs, attrs: AdditiveAttrs): Float64Array[] {
-  const { q, k, v, u, initialState } = inputs;
-  const { H, HV, readers, K, V, placesOf, decay } = sizesOf(inputs, attrs);
+  const { q, k, u, initialState } = inputs;
+  const { H, HV, readers, K, V, placesOf, decay, valueAt } = sizesOf(inputs, attrs);
   const { offsets, scale } = attrs;
   const o = new Float64Array(offsets.at(-1)! * HV * readers * V);
   const finalState = new Float64Array((offsets.length - 1) * HV * K * V);
@@ -50,7 +52,7 @@ export function additiveReference(inputs: Inputs, attrs: AdditiveAttrs): Float64
           const w = decay(row, i);
           for (let j = 0; j < V; j++) {
             const before = S[i * V + j];
-            const written = k!.data[key + i] * v!.data[row * V + j];
+            const written = k!.data[key + i] * valueAt(row, j);
             S[i * V + j] = w * before + written;
             const read = u ? before + u.data[keyHead * K + i] * written : S[i * V + j];
             for (const { query, output } of places) o[output + j] += scale * q!.data[query + i] * read;
@@ -71,7 +73,7 @@ const CHECKPOINT = 64;
  */
 export function additiveBackwardReference(inputs: Inputs, attrs: AdditiveAttrs): Float64Array[] {
   const { q, k, v, u, initialState, dOutput, dFinal } = inputs;
-  const { H, HV, K, V, placesOf, gateAt, decay } = sizesOf(inputs, attrs);
+  const { H, HV, K, V, placesOf, gateAt, decay, strength, valueAt } = sizesOf(inputs, attrs);
   const { offsets, scale } = attrs;
   const names = gradientNames(inputs);
   const gradients = Object.fromEntries(
@@ -91,7 +93,7 @@ export function additiveBackwardReference(inputs: Inputs, attrs: AdditiveAttrs):
             const w = decay(t * HV + head, i);
             const key = k!.data[(t * H + keyHead) * K + i];
             for (let j = 0; j < V; j++)
-              next[i * V + j] = w * states.at(-1)![i * V + j] + key * v!.data[(t * HV + head) * V + j];
+              next[i * V + j] = w * states.at(-1)![i * V + j] + key * valueAt(t * HV + head, j);
           }
           states.push(next);
         }
@@ -132,10 +134,10 @@ export function additiveBackwardReference(inputs: Inputs, attrs: AdditiveAttrs):
       const w = decay(row, i);
       for (let j = 0; j < V; j++) {
         const at = i * V + j;
-        const value = v!.data[row * V + j];
+        const value = valueAt(row, j);
         const written = k!.data[key] * value;
         const read = u ? S[at] + u.data[bonus] * written : next[at];
-        let query = 0;
+        let [query, dValue] = [0, 0];
         for (const place of places) {
           const dy = scale * dOutput!.data[place.output + j];
           query += dy * q!.data[place.query + i];
@@ -144,10 +146,12 @@ export function additiveBackwardReference(inputs: Inputs, attrs: AdditiveAttrs):
         if (u) {
           gradients.u[bonus] += query * written;
           gradients.k[key] += query * u.data[bonus] * value;
-          gradients.v[row * V + j] += query * u.data[bonus] * k!.data[key];
+          dValue += query * u.data[bonus] * k!.data[key];
         } else R[at] += query;
         gradients.k[key] += R[at] * value;
-        gradients.v[row * V + j] += R[at] * k!.data[key];
+        dValue += R[at] * k!.data[key];
+        gradients.v[row * V + j] += strength(row) * dValue;
+        if (gradients.beta) gradients.beta[row] += dValue * v!.data[row * V + j];
         if (gradients.g) gradients.g[gateAt(row, i)] += w * R[at] * S[at];
         R[at] *= w;
         if (u) R[at] += query;

@@ -12,7 +12,8 @@ export interface AdditiveOptions extends RecurrentOptions {
   reverse?: boolean;
 }
 
-export type AdditiveInput = 'q' | 'k' | 'v' | 'g' | 'u' | 'initialState';
+/** What is written may be beta v in place of v. */
+export type AdditiveInput = 'q' | 'k' | 'v' | 'g' | 'u' | 'beta' | 'initialState';
 /** What the gradient has besides. */
 type BackwardInput = 'dOutput' | 'dFinal' | 'checkpoints';
 
@@ -27,7 +28,7 @@ export interface AdditiveAttrs {
 }
 
 type Shapes = { readonly [name in AdditiveInput]?: Shape };
-const INPUTS: AdditiveInput[] = ['q', 'k', 'v', 'g', 'u', 'initialState'];
+const INPUTS: AdditiveInput[] = ['q', 'k', 'v', 'g', 'u', 'beta', 'initialState'];
 
 /** Gates of the kernels: none, per token and head, per token and channel, per head. */
 const [NO_GATE, TOKEN_GATE, CHANNEL_GATE, HEAD_GATE] = [0, 1, 2, 3];
@@ -171,7 +172,7 @@ export function launchForward(
   const { HV, K, V, sequences, args, Kp, Vp } = sizesOf(shape, attrs);
   // biome-ignore format: one argument list per line of the entry point
   const tensors = [
-    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.initialState ?? 0,
+    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.beta ?? 0, input.initialState ?? 0,
     output ?? 0, finalState ?? 0,
   ] as const;
   if (isShort(shape, attrs) && output !== undefined) {
@@ -242,8 +243,9 @@ export function launchBackward(
   );
   // biome-ignore format: one argument list per line of the entry point
   launch('additiveBackward', shareHeads(threads, sequences * parts, H, across),
-    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.dOutput!, input.dFinal ?? 0,
-    dq, dk, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.initialState ?? 0,
+    input.q!, input.k!, input.v!, gateOf(call, input.g ?? 0), input.u ?? 0, input.beta ?? 0,
+    input.dOutput!, input.dFinal ?? 0,
+    dq, dk, gradients.v ?? 0, gradients.g ?? 0, bonuses, gradients.beta ?? 0, gradients.initialState ?? 0,
     heapOffsets(call, attrs.offsets), work, ...args, checkpoints, heapOffsets(call, places), apart,
     together, across, size);
   const add = (from: number, to: number, rows: number, columns: number) =>

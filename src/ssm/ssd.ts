@@ -129,9 +129,9 @@ export function ssd(
   }
   const attrs = { scale: 1, finalState: outputFinalState, offsets, reverse: false };
   return tidy(() => {
-    const [v, g] = ssdSteps.run({ x, dt, A, dtBias }, steps);
+    const [beta, g] = ssdSteps.run({ dt, A, dtBias }, steps);
     const state = initialState && transposeStates(initialState);
-    const [y, last] = ssdScan.run({ q: C, k: B, v, g, initialState: state }, attrs);
+    const [y, last] = ssdScan.run({ q: C, k: B, v: x, g, beta, initialState: state }, attrs);
     const plain = D === undefined && z === undefined;
     const output = plain ? y : ssdOutputs.run({ y, x: D && x, D, z }, {})[0];
     return outputFinalState ? { output, finalState: transposeStates(last) } : output;

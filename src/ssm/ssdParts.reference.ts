@@ -3,7 +3,7 @@ import { sigmoid, silu, siluSlope, softplus } from './silu.reference';
 import type { StepAttrs } from './ssdParts';
 
 type Inputs<I extends string> = { readonly [name in I]?: NdArray };
-type StepInputs = Inputs<'x' | 'dt' | 'A' | 'dtBias' | 'dv' | 'dg'>;
+type StepInputs = Inputs<'dt' | 'A' | 'dtBias' | 'dSteps' | 'dg'>;
 type OutputInputs = Inputs<'y' | 'x' | 'D' | 'z' | 'dOutput'>;
 
 function stepOf({ dt, dtBias }: StepInputs, { softplus: isSoftplus, low, high }: StepAttrs, i: number) {
@@ -12,37 +12,29 @@ function stepOf({ dt, dtBias }: StepInputs, { softplus: isSoftplus, low, high }:
   return { raw, step: Math.min(Math.max(free, low), high), isFree: free >= low && free <= high };
 }
 
-/** v = x dt, g = dt A, dt the step sizes after bias, softplus and limits. */
+/** The step sizes after bias, softplus and limits, and g = step A. */
 export function ssdStepsReference(inputs: StepInputs, attrs: StepAttrs): Float64Array[] {
-  const { x, dt, A } = inputs;
-  const [, , H, P] = x!.shape;
+  const { dt, A } = inputs;
+  const H = A!.data.length;
   const steps = dt!.data.map((_, i) => stepOf(inputs, attrs, i).step);
-  return [
-    x!.data.map((value, i) => value * steps[Math.floor(i / P)]),
-    steps.map((step, i) => step * A!.data[i % H]),
-  ];
+  return [steps, steps.map((step, i) => step * A!.data[i % H])];
 }
 
-/** dx = dv dt, dA = dg dt summed, and in dt the sum of dv x and dg A, through the limits and softplus. */
+/** dA = dg step summed, and in dt dSteps + dg A, through the limits and softplus. */
 export function ssdStepsBackwardReference(inputs: StepInputs, attrs: StepAttrs): Float64Array[] {
-  const { x, dt, A, dtBias, dv, dg } = inputs;
-  const [, , H, P] = x!.shape;
-  const dx = new Float64Array(x!.data.length);
+  const { dt, A, dtBias, dSteps, dg } = inputs;
+  const H = A!.data.length;
   const dA = new Float64Array(H);
   const dbias = new Float64Array(dtBias ? H : 0);
   const ddt = dt!.data.map((_, i) => {
     const { raw, step, isFree } = stepOf(inputs, attrs, i);
-    let sum = dg!.data[i] * A!.data[i % H];
-    for (let j = i * P; j < (i + 1) * P; j++) {
-      dx[j] = dv!.data[j] * step;
-      sum += dv!.data[j] * x!.data[j];
-    }
     dA[i % H] += dg!.data[i] * step;
-    const gradient = isFree ? sum * (attrs.softplus ? sigmoid(raw) : 1) : 0;
+    const slope = isFree ? (attrs.softplus ? sigmoid(raw) : 1) : 0;
+    const gradient = slope * (dSteps!.data[i] + dg!.data[i] * A!.data[i % H]);
     if (dtBias) dbias[i % H] += gradient;
     return gradient;
   });
-  return [dx, ddt, dA, dbias];
+  return [ddt, dA, dbias];
 }
 
 /** The index in D [H] or [H, P] of element i of [rows, H, P]. */

@@ -22,47 +22,43 @@ export interface StepAttrs {
   high: number;
 }
 
-function sizesOf(x: Shape) {
-  const [B, T, H, P] = x;
+function sizesOf([B, T, H, P = 1]: Shape) {
   const rows = B * T;
   return { rows, H, P, blocks: Math.ceil(rows / ROWS), Hp: (H + 3) & ~3 };
 }
 
-type StepInput = 'x' | 'dt' | 'A' | 'dtBias';
+type StepInput = 'dt' | 'A' | 'dtBias';
 
-/** v = x dt and g = dt A, with dt + dtBias through softplus and limits. */
+/** The step sizes, dt + dtBias through softplus and limits, and g = step A. */
 export const ssdSteps = defineSsmOp<StepInput, StepAttrs>({
   name: 'ssdSteps',
-  outputs: ({ x, dt }) => [x!, dt!],
-  kernel: ({ input, shape, output, attrs: { softplus, low, high }, workspace, launch }) => {
-    const { rows, H, P, blocks, Hp } = sizesOf(shape.x!);
-    const { x, dt, A, dtBias } = input;
-    const work = workspace(4 * 2 * Hp);
-    const [v, g] = output;
-    launch('ssdSteps', blocks, x, dt, A, dtBias, v, g, work, rows, H, P, softplus ? 1 : 0, low, high);
+  outputs: ({ dt }) => [dt!, dt!],
+  kernel: ({ input: { dt, A, dtBias }, shape, output, attrs: { softplus, low, high }, launch }) => {
+    const { rows, H, blocks } = sizesOf(shape.dt!);
+    launch('ssdSteps', blocks, dt, A, dtBias, output[0], output[1], rows, H, softplus ? 1 : 0, low, high);
   },
   reference: ssdStepsReference,
   gradient: ({ inputs, dy, attrs }) => {
-    const [x, dt, A, dtBias] = ssdStepsBackward.run({ ...inputs, dv: dy[0], dg: dy[1] }, attrs);
-    return { x, dt, A, dtBias };
+    const [dt, A, dtBias] = ssdStepsBackward.run({ ...inputs, dSteps: dy[0], dg: dy[1] }, attrs);
+    return { dt, A, dtBias };
   },
 });
 
-const ssdStepsBackward = defineSsmOp<StepInput | 'dv' | 'dg', StepAttrs>({
+const ssdStepsBackward = defineSsmOp<StepInput | 'dSteps' | 'dg', StepAttrs>({
   name: 'ssdStepsBackward',
-  outputs: ({ x, dt, A, dtBias }) => [x!, dt!, A!, dtBias ?? [0]],
+  outputs: ({ dt, A, dtBias }) => [dt!, A!, dtBias ?? [0]],
   kernel: ({ input, shape, output, attrs: { softplus, low, high }, scratch, workspace, launch }) => {
-    const { rows, H, P, blocks, Hp } = sizesOf(shape.x!);
-    const { x, dt, A, dtBias, dv, dg } = input;
+    const { rows, H, blocks, Hp } = sizesOf(shape.dt!);
+    const { dt, A, dtBias, dSteps, dg } = input;
     const partial = scratch(4 * blocks * 2 * H);
     const sums = scratch(4 * 2 * H);
-    const work = workspace(4 * 5 * Hp);
+    const work = workspace(4 * 2 * Hp);
     // biome-ignore format: one argument list per line of the entry point
     launch('ssdStepsBackward', blocks,
-      x, dt, A, dtBias, dv, dg, output[0], output[1], partial, work, rows, H, P, softplus ? 1 : 0, low, high);
+      dt, A, dtBias, dSteps, dg, output[0], partial, work, rows, H, softplus ? 1 : 0, low, high);
     launch('sumRows', Math.ceil((2 * H) / BLOCK_COLUMNS), partial, sums, blocks, 2 * H);
-    launch('transposeMatrix', 1, sums, output[2], 1, H);
-    if (dtBias) launch('transposeMatrix', 1, sums + 4 * H, output[3], 1, H);
+    launch('transposeMatrix', 1, sums, output[1], 1, H);
+    if (dtBias) launch('transposeMatrix', 1, sums + 4 * H, output[2], 1, H);
   },
   reference: ssdStepsBackwardReference,
 });
@@ -102,7 +98,7 @@ const ssdOutputsBackward = defineSsmOp<OutputInput | 'dOutput', Record<string, n
   reference: ssdOutputsBackwardReference,
 });
 
-type TokenInput = StepInput | 'B' | 'C' | 'D' | 'z' | 'initialState';
+type TokenInput = StepInput | 'x' | 'B' | 'C' | 'D' | 'z' | 'initialState';
 
 /** All of a sequence's only token: the output and the state [B, H, P, N] after it. Without a gradient. */
 export const ssdStep = defineSsmOp<TokenInput, StepAttrs>({
