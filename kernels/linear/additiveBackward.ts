@@ -57,8 +57,8 @@ export class Gradients {
 /**
  * Gradients of an additive recurrence for items [begin, end) of sequence, part and key head. A part is up to `together` of the
  * value heads of a key head; the dq and dk of each go to part [parts, size]. The heads of `across` items take turns at a chunk,
- * so that memory is read in order. All but dq, dOutput and what additiveForward needs may be 0; du has one row [K] per item.
- * additiveForward has kept the states before every `apart` chunks; those between are computed again.
+ * so that memory is read in order. All but dq, dOutput, what additiveForward needs and dbeta where there is beta may be 0; du has
+ * one row [K] per item. additiveForward has kept the states before every `apart` chunks; those between are computed again.
  */
 export function additiveBackward(
   q: usize, k: usize, v: usize, g: usize, u: usize, beta: usize, dOutput: usize, dFinal: usize,

@@ -10,8 +10,8 @@ import { statesAfter, statesBefore, Turn, Turns } from './turns';
 //
 //   S_t = diag(w_t) S_{t-1} + k_t v_t^T,   o_t = S_t^T q_t   or, with a bonus u,   o_t = (S_{t-1} + diag(u) k_t v_t^T)^T q_t
 //
-// where beta_t v_t may stand for v_t, and runs in chunks of 16 tokens: with the scores A(t, s) = q_t . k_s, each product carrying the decay between its two
-// tokens, and Q, K decayed from the chunk's start and to its end,
+// where beta_t v_t may stand for v_t, and runs in chunks of 16 tokens: with the scores A(t, s) = q_t . k_s, each product
+// carrying the decay between its two tokens, and Q, K decayed from the chunk's start and to its end,
 //
 //   O = Q S + A V,   S' = diag(w_1 ... w_16) S + K^T V.
 //

@@ -36,9 +36,9 @@ export function shareHeads(threads: number, sequences: number, heads: number, to
 }
 
 /**
- * Cuts a recurrence into work items for the threads of a call. Heads that lie next to each other take turns at a chunk, so that
- * memory is read in order: on two threads, four of eight heads at a time take up to 5% less than three. Where heads are few, each
- * thread has its share of them, and one that is done takes half the heads of another from where that has come to.
+ * Cuts a recurrence into work items for the threads of a call. Heads that lie next to each other take turns at a chunk, so
+ * that memory is read in order: on two threads, four of eight heads at a time take up to 5% less than three. Where heads are
+ * few, each thread has its share of them, and one that is done takes half the heads of another from where that has come to.
  */
 export function takeTurns(
   { scratch, buffer, threads }: Pick<KernelCall<string, never, never>, 'scratch' | 'buffer' | 'threads'>,
