@@ -16,9 +16,14 @@ function at(p: usize, i: i32): usize {
 
 // @ts-ignore: decorator
 @inline
-function clampedStep(raw: v128, isSoftplus: i32, low: f32, high: f32): v128 {
-  const step = isSoftplus ? softplus(raw) : raw;
+function within(step: v128, low: f32, high: f32): v128 {
   return f32x4.pmin(f32x4.pmax(step, f32x4.splat(low)), f32x4.splat(high));
+}
+
+// @ts-ignore: decorator
+@inline
+function freeStep(raw: v128, isSoftplus: i32): v128 {
+  return isSoftplus ? softplus(raw) : raw;
 }
 
 /** Four of dt + bias from column h of H on. */
@@ -37,7 +42,7 @@ export function ssdSteps(
   const last = min(rows, end * ROWS) * H;
   for (let i = begin * ROWS * H; i < last; i += H) {
     for (let h = 0; h < H; h += 4) {
-      const n = H - h, d = clampedStep(rawSteps(at(dt, i), bias, h, H), isSoftplus, low, high);
+      const n = H - h, d = within(freeStep(rawSteps(at(dt, i), bias, h, H), isSoftplus), low, high);
       storeLanes(at(steps, i + h), d, n);
       storeLanes(at(g, i + h), f32x4.mul(d, loadLanes(at(A, h), n)), n);
     }
@@ -58,10 +63,9 @@ export function ssdStepsBackward(
     memory.fill(sumA, 0, <usize>Hp << 3);
     for (let i = block * ROWS * H; i < last; i += H) {
       for (let h = 0; h < H; h += 4) {
-        const n = H - h, raw = rawSteps(at(dt, i), bias, h, H), d = clampedStep(raw, isSoftplus, low, high);
+        const n = H - h, raw = rawSteps(at(dt, i), bias, h, H), free = freeStep(raw, isSoftplus), d = within(free, low, high);
         const vdg = loadLanes(at(dg, i + h), n);
         let s = fma(vdg, loadLanes(at(A, h), n), loadLanes(at(dSteps, i + h), n));
-        const free = isSoftplus ? softplus(raw) : raw;
         s = v128.and(s, f32x4.eq(free, d));
         if (isSoftplus) s = f32x4.mul(s, sigmoid(raw));
         storeLanes(at(ddt, i + h), s, n);
@@ -109,7 +113,7 @@ export function ssdStep(
   for (let item = begin; item < end; item++) {
     const h = item % H, row = (item / H * G + h / perGroup) * N, b = at(B, row), c = at(C, row);
     const raw = f32x4.splat(load<f32>(at(dt, item)) + (bias ? load<f32>(at(bias, h)) : 0));
-    const d = clampedStep(raw, isSoftplus, low, high), decay = exp(f32x4.mul(d, v128.load32_splat(at(A, h))));
+    const d = within(freeStep(raw, isSoftplus), low, high), decay = exp(f32x4.mul(d, v128.load32_splat(at(A, h))));
     for (let p = item * P; p < (item + 1) * P; p++) {
       const v = f32x4.mul(d, v128.load32_splat(at(x, p))), from = at(state, p * N), to = at(next, p * N);
       let sum = f32x4.splat(0);
